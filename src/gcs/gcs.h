@@ -33,6 +33,7 @@
 #define GCS_FRAGMENT_HEADER_SIZE 20
 
 struct gcs;
+struct gcs_action;
 
 enum gcs_action_type { /* spec 05 section 3.1 */
     GCS_WRITESET = 0,
