@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The two clocks. */
-#include "base/time.h"
+#include "base/clock.h"
 
 #include <time.h>
 

@@ -3,8 +3,8 @@
  * Times are int64_t nanoseconds. State machines are given the time (`now_ns`, monotonic) and never read a clock;
  * the two clock functions here are for the rim. XB_NEVER is a deadline that never comes.
  */
-#ifndef XB_BASE_TIME_H
-#define XB_BASE_TIME_H
+#ifndef XB_BASE_CLOCK_H
+#define XB_BASE_CLOCK_H
 
 #include <stdint.h>
 
