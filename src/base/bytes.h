@@ -11,6 +11,7 @@
 #ifndef XB_BASE_BYTES_H
 #define XB_BASE_BYTES_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +30,18 @@ struct xb_writer {
     size_t used;
     bool is_bad;
 };
+
+/* Plain loads and stores of n <= 8 bytes for places whose bounds are already known. One instruction for constant n. */
+static inline uint64_t xb_load_le(const void *from, size_t n) {
+    uint64_t v = 0;
+    memcpy(&v, from, n);
+    return le64toh(v);
+}
+
+static inline void xb_store_le(void *to, uint64_t v, size_t n) {
+    v = htole64(v);
+    memcpy(to, &v, n);
+}
 
 static inline struct xb_reader xb_reader_init(const void *data, size_t size) {
     return (struct xb_reader){.data = data, .size = size};
@@ -55,10 +68,7 @@ static inline const uint8_t *xb_read_bytes(struct xb_reader *r, size_t n) {
 
 static inline uint64_t xb_read_le(struct xb_reader *r, size_t n) {
     const uint8_t *p = xb_read_bytes(r, n);
-    uint64_t v = 0;
-    if (p)
-        for (size_t i = 0; i < n; i++) v |= (uint64_t)p[i] << (8 * i);
-    return v;
+    return p ? xb_load_le(p, n) : 0;
 }
 
 static inline uint8_t xb_read_u8(struct xb_reader *r) {
@@ -133,8 +143,7 @@ static inline void xb_write_zero(struct xb_writer *w, size_t n) {
 
 static inline void xb_write_le(struct xb_writer *w, uint64_t v, size_t n) {
     uint8_t *p = xb_write_space(w, n);
-    if (p)
-        for (size_t i = 0; i < n; i++) p[i] = (uint8_t)(v >> (8 * i));
+    if (p) xb_store_le(p, v, n);
 }
 
 static inline void xb_write_u8(struct xb_writer *w, uint8_t v) {
@@ -159,17 +168,6 @@ static inline void xb_write_i64(struct xb_writer *w, int64_t v) {
 /* Writes the string with its NUL. */
 static inline void xb_write_cstr(struct xb_writer *w, const char *s) {
     xb_write_bytes(w, s, strlen(s) + 1);
-}
-
-/* Plain loads and stores for places whose bounds are already known. */
-static inline uint64_t xb_load_le(const void *from, size_t n) {
-    uint64_t v = 0;
-    for (size_t i = 0; i < n; i++) v |= (uint64_t)((const uint8_t *)from)[i] << (8 * i);
-    return v;
-}
-
-static inline void xb_store_le(void *to, uint64_t v, size_t n) {
-    for (size_t i = 0; i < n; i++) ((uint8_t *)to)[i] = (uint8_t)(v >> (8 * i));
 }
 
 #endif
