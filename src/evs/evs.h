@@ -53,7 +53,12 @@ struct evs_message {
     size_t size;
 };
 
-/* To gmcast. buf: one reference, headroom for the layers below; not kept by the callee beyond its own references. */
+/*
+ * To gmcast. broadcast and unicast: buf has exactly one reference, which stays EVS's (to drop, or to keep the message
+ * for a retransmission), and headroom for the layers below. These put their headers in front for good, so after the
+ * call head and size of buf mean nothing to EVS (it keeps the offset of its message in buf->mem), the bytes are frozen,
+ * and buf is never sent a second time: a retransmission is a new buffer. See gmcast.h.
+ */
 struct evs_down {
     void *ctx;
     void (*broadcast)(void *ctx, struct xb_buf *buf, int64_t now_ns);

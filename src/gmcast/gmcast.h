@@ -94,9 +94,14 @@ void gmcast_lost(struct gmcast *mesh, gmcast_conn conn, int reason, int64_t now_
 /* Does what is due. -> when to be called again at the latest. */
 int64_t gmcast_tick(struct gmcast *mesh, int64_t now_ns);
 
-/* From EVS. `buf` holds the EVS message with at least GMCAST_HEADER_SIZE + DATAGRAM_HEADER_SIZE bytes of headroom
- * and one reference; the headers are put in front and taken off again before the call returns, if the buffer has no
- * other owner then (else the caller's view of it stays valid by offset: data is never moved). */
+/*
+ * From EVS. `buf` holds the EVS message behind headroom (at least GMCAST_HEADER_SIZE +
+ * DATAGRAM_HEADER_SIZE bytes) and has exactly one reference, the caller's. The headers are put in front and
+ * stay there, and the send queues take references of their own; the caller's reference stays the caller's, to drop at
+ * once or to keep the message for a retransmission. From the call on head and size of buf mean nothing to the caller
+ * (it keeps the offset of its message in buf->mem), its bytes are frozen, and buf is never sent a second time: to
+ * send the message again, copy it into a new buffer.
+ */
 void gmcast_broadcast(struct gmcast *mesh, struct xb_buf *buf, int64_t now_ns);
 void gmcast_unicast(struct gmcast *mesh, const struct xb_uuid *target, struct xb_buf *buf, int64_t now_ns);
 /* EVS is about to accept the node: lift its ban (section 10.3). */
