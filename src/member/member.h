@@ -36,6 +36,9 @@ struct member_config {
 
 struct member_up {
     void *ctx;
+    /* The stack is made, nothing has happened yet: before any other callback, from inside member_open. What the callbacks
+     * of gcs_up need to act on the group; valid in the group thread until `left` has returned. */
+    void (*started)(void *ctx, struct group *group);
     void (*weight_changed)(void *ctx, int weight);
     /* Membership over, see struct group_up.left. */
     void (*left)(void *ctx, int code, const struct xb_error *error, bool is_conflict);
