@@ -31,13 +31,22 @@ enum xb_option_dynamic {
     XB_OPTION_TRIGGER   /* does something when set, is not stored */
 };
 
+enum xb_option_flags {
+    XB_FLAG_DEPRECATED = 1,
+    XB_FLAG_READ_ONLY = 2,
+    XB_FLAG_BOOL = 4,
+    XB_FLAG_INTEGER = 8,
+    XB_FLAG_DOUBLE = 16
+};
+
 struct xb_option_definition {
     const char *name;
     const char *default_text; /* NULL: no value by default, not shown */
     enum xb_option_type type;
     enum xb_option_dynamic dynamic;
-    bool is_hidden, is_deprecated, is_own; /* is_own: ours, unknown to the stock provider */
-    double low, high; /* numeric bounds, inclusive; both 0: none. Periods in seconds */
+    uint8_t config_flags; /* enum xb_option_flags: as the config service reports it (spec 09 section 5) */
+    bool is_hidden;
+    double low, high; /* numeric bounds, inclusive; low > high: none. Periods in seconds */
     const char *help;
 };
 
