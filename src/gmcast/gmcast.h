@@ -53,8 +53,9 @@ struct gmcast_io {
 struct gmcast_up {
     void *ctx;
     /* One EVS message; source = original sender (section 13). Valid during the call. conn_peer: the peer whose
-     * connection it came over (equal to source when not relayed). */
-    void (*message)(void *ctx, const struct xb_uuid *source, const uint8_t *data, size_t size, int64_t now_ns);
+     * connection it came over (equal to source when not relayed).
+     * -> 0, or -EPROTO: the message is malformed, so the connection is dropped. */
+    int (*message)(void *ctx, const struct xb_uuid *source, const uint8_t *data, size_t size, int64_t now_ns);
     /* The connection to a peer was lost; a hint for failure detection (spec 03 section 18.8). is_refused: a redial
      * was refused by the peer's host, so the process is gone. */
     void (*peer_lost)(void *ctx, const struct xb_uuid *peer, bool is_refused, int64_t now_ns);
