@@ -124,6 +124,7 @@ bool evs_is_queue_empty(const struct evs *evs);
 int evs_set_options(struct evs *evs, const struct evs_options *options, int64_t now_ns);
 void evs_get_options(const struct evs *evs, struct evs_options *options);
 void evs_evict(struct evs *evs, const struct xb_uuid *node, int64_t now_ns); /* NULL: clear the list */
+bool evs_is_evicted(const struct evs *evs, const struct xb_uuid *node);
 
 enum evs_state evs_get_state(const struct evs *evs);
 const char *evs_state_name(enum evs_state state);

@@ -89,6 +89,8 @@ struct gcs_down {
     void *ctx;
     /* As pc_submit. */
     int (*submit)(void *ctx, struct xb_buf *buf, uint8_t user_type, enum evs_order order, int64_t now_ns);
+    /* The group connection must be given up (a version above ours and the like); gcs_error follows. */
+    void (*fatal)(void *ctx, const struct xb_error *error);
 };
 
 struct gcs_up {
@@ -104,8 +106,6 @@ struct gcs_up {
     int64_t (*cached)(void *ctx);
     /* The causal token has come through: result 0 and the position, or -EAGAIN, -EPERM (section 16). */
     void (*causal)(void *ctx, void *token, int result, const struct xb_uuid *group_uuid, int64_t seqno);
-    /* The group layer must be closed: version above ours and the like. */
-    void (*fatal)(void *ctx, const struct xb_error *error);
 };
 
 struct gcs_options {
