@@ -5,8 +5,9 @@
  *
  * Pure state machine. It is told what happens (a connection was accepted, a dial succeeded, a datagram came, time
  * passed) and answers through struct gmcast_io (dial, send, close) and struct gmcast_up (an EVS message came).
- * All functions are for the group thread only. Callbacks are made from inside the functions and may call
- * gmcast_broadcast and gmcast_unicast, nothing else.
+ * All functions are for the group thread only. Callbacks of struct gmcast_up are made from inside the functions, with
+ * the state already consistent, and may call every function here but gmcast_free. Callbacks of struct gmcast_io must
+ * not call back.
  *
  * A connection is a number (gmcast_conn) that the rim chooses for accepted connections and for dials; numbers are
  * never used again within a process.
@@ -39,7 +40,7 @@ struct gmcast;
 struct gmcast_io {
     void *ctx;
     /* Starts a connection to a canonical address ("ssl://10.0.0.1:4567"; the rim applies the local TLS policy
-     * whatever the scheme says). Its end is told by gmcast_connected or gmcast_lost, never from inside this call.
+     * whatever the scheme says). Its end is told by gmcast_connected or gmcast_lost.
      * -> number of the connection, GMCAST_NO_CONN if it cannot even be tried. */
     gmcast_conn (*dial)(void *ctx, const char *address);
     /* Queues a sealed datagram; takes its own reference of buf. segment chooses the send queue (section 14.1).
@@ -59,7 +60,9 @@ struct gmcast_up {
     /* The connection to a peer was lost; a hint for failure detection (spec 03 section 18.8). is_refused: a redial
      * was refused by the peer's host, so the process is gone. */
     void (*peer_lost)(void *ctx, const struct xb_uuid *peer, bool is_refused, int64_t now_ns);
-    /* This node must not go on (evicted, its UUID is used by another): the owner removes gvwstate.dat and closes. */
+    /* This node must not go on; the mesh has already closed everything. The owner closes the group, and removes
+     * gvwstate.dat. Called at most once. error->code: -EACCES evicted, -EEXIST another process uses the UUID,
+     * -ECANCELED gmcast.isolate=2. */
     void (*fatal)(void *ctx, const struct xb_error *error);
 };
 
@@ -117,6 +120,15 @@ void gmcast_view(struct gmcast *mesh, bool is_primary, const struct xb_uuid *mem
 int gmcast_peer_add(struct gmcast *mesh, const char *address, int64_t now_ns); /* canonical; 0 or -EINVAL */
 int gmcast_peer_delete(struct gmcast *mesh, const char *address, int64_t now_ns);
 void gmcast_isolate(struct gmcast *mesh, int mode, int64_t now_ns); /* gmcast.isolate: 0, 1, 2 */
+
+/* What went wrong so far, for status. */
+struct gmcast_stats {
+    uint64_t violations;      /* connections dropped because the peer broke the protocol (section 22.1) */
+    uint64_t refused;         /* accepted connections closed at once: too many unfinished ones (section 22.4) */
+    uint64_t foreign_sources; /* EVS messages dropped because nobody knows their source (section 22.13) */
+    uint64_t unsent;          /* EVS messages not queued for some peer */
+};
+void gmcast_get_stats(const struct gmcast *mesh, struct gmcast_stats *stats);
 
 /* What is known about a peer, for status and the audit. -> false if there is no established connection to it. */
 bool gmcast_peer_info(const struct gmcast *mesh, const struct xb_uuid *peer, gmcast_conn *conn,
