@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* xebec-arbitrator: the process around the arbitrator: log, background, signals, exit code. */
+#include "arbitrator/arbitrator.h"
+#include "arbitrator/settings.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+const char *argp_program_version = "xebec-arbitrator " XEBEC_VERSION;
+const char *argp_program_bug_address = NULL;
+
+static void write_stream(void *ctx, enum xb_log_level level, const char *line) {
+    static const char *const names[] = {"FATAL", "ERROR", "WARN", "INFO", "DEBUG"};
+    struct timespec now;
+    struct tm local;
+    char stamp[32];
+    clock_gettime(CLOCK_REALTIME, &now);
+    strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", localtime_r(&now.tv_sec, &local));
+    fprintf(ctx, "%s.%03ld %5s: %s\n", stamp, now.tv_nsec / 1000000, names[level], line);
+    fflush(ctx);
+}
+
+static void write_syslog(void *ctx, enum xb_log_level level, const char *line) {
+    static const int priorities[] = {LOG_CRIT, LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
+    syslog(priorities[level], "%s", line);
+}
+
+static int open_log(const struct settings *settings, struct xb_log *log) {
+    if (settings->log) {
+        FILE *file = fopen(settings->log, "ae");
+        if (!file) {
+            fprintf(stderr, "xebec-arbitrator: cannot open log file '%s': %m\n", settings->log);
+            return -errno;
+        }
+        log->write = write_stream;
+        log->ctx = file;
+    } else if (settings->is_daemon) {
+        openlog("xebec-arbitrator", LOG_PID, LOG_DAEMON);
+        log->write = write_syslog;
+    } else {
+        log->write = write_stream;
+        log->ctx = stderr;
+    }
+    return 0;
+}
+
+/* Signals are read from a descriptor, so that a second one while the first is served is harmless. */
+static int block_signals(void) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void wait_for_end(struct arbitrator *arbitrator, int signal_fd, const struct xb_log *log) {
+    struct pollfd fds[] = {{signal_fd, POLLIN, 0}, {arbitrator_end_fd(arbitrator), POLLIN, 0}};
+    for (;;) {
+        int ready = poll(fds, 2, arbitrator_tick(arbitrator));
+        if (ready < 0 && errno != EINTR) xb_log_error(log, "poll failed: %m");
+        if (ready > 0 && fds[0].revents) {
+            xb_log_info(log, "Signal received, leaving the group");
+            return;
+        }
+        if (ready > 0 && fds[1].revents) return;
+    }
+}
+
+static int run(const struct settings *settings, const struct xb_log *log, int signal_fd) {
+    struct xb_options *options = xb_options_new();
+    struct xb_error error = {0};
+    struct arbitrator_config config = {settings->name,  settings->address, settings->group, settings->sst,
+                                       settings->donor, settings->workdir, options};
+    struct arbitrator *arbitrator = NULL;
+    if (options && xb_options_start(options, settings->options, &error) == 0)
+        arbitrator = arbitrator_open(&config, log, &error);
+    int code = error.code ? error.code : -ENOMEM;
+    if (arbitrator) {
+        wait_for_end(arbitrator, signal_fd, log);
+        code = arbitrator_close(arbitrator);
+    } else {
+        xb_log_error(log, "%s", error.text);
+    }
+    xb_options_free(options);
+    return code;
+}
+
+int main(int argc, char **argv) {
+    struct settings settings;
+    struct xb_error error = {0};
+    struct xb_log log = {0};
+    if (settings_read(&settings, argc, argv, &error)) {
+        fprintf(stderr, "xebec-arbitrator: %s\n", error.text);
+        settings_clear(&settings);
+        return EXIT_FAILURE;
+    }
+    if (open_log(&settings, &log)) return EXIT_FAILURE;
+    if (settings.is_daemon && daemon(1, 0)) {
+        fprintf(stderr, "xebec-arbitrator: cannot go to the background: %m\n");
+        return EXIT_FAILURE;
+    }
+    int signal_fd = block_signals();
+    int code = signal_fd < 0 ? -errno : run(&settings, &log, signal_fd);
+    settings_clear(&settings);
+    return code ? EXIT_FAILURE : EXIT_SUCCESS;
+}
