@@ -33,7 +33,7 @@ struct stream_config {
     struct tls_context *tls;      /* NULL: plain TCP. A reference is taken */
     struct stream_cancel *cancel; /* NULL: cannot be cancelled */
     int64_t timeout_ns;           /* of a connect with its handshake, and of each read and write without progress;
-                                     0: for ever */
+                                     0: for ever, then only TCP keepalive (always on) finds a dead peer */
     const char *bind_host;        /* stream_connect: local address, numeric; NULL: any */
     /* socket.dynamic (spec 02 section 17): finds out whether the peer talks plain text; needs tls. Never set it on a
      * node that requires TLS. */
@@ -46,6 +46,8 @@ struct stream;
  * cannot be cancelled. -> a stream, TLS handshake done, or NULL with *error. */
 struct stream *stream_connect(const char *host, uint16_t port, const struct stream_config *config,
                               struct xb_error *error);
+/* For the reads and writes from now on: a dialogue may be in haste and the transfer after it wait for hours. */
+void stream_set_timeout(struct stream *stream, int64_t timeout_ns);
 /* Flushes nothing: closes at once and frees. NULL is allowed. */
 void stream_free(struct stream *stream);
 
@@ -66,13 +68,18 @@ const char *stream_peer_host(const struct stream *stream); /* numeric, v4-mapped
 bool stream_tls_info(const struct stream *stream, struct tls_info *info); /* false: plain */
 
 /*
- * A listening socket. With TLS, strangers cannot block it: up to STREAM_HALF_OPEN_MAX peers go through their handshakes
- * side by side, and the first that finishes is returned; the others stay for the next call.
+ * A listening socket. Strangers cannot block it: up to STREAM_HALF_OPEN_MAX peers go through their handshakes (and, if
+ * there is one, the greeting) side by side, and the first that finishes is returned; the others stay for the next call.
+ * When there are more, the one that has sent the fewest bytes has to go, among those the oldest.
  */
 struct stream_listener;
 struct stream_listener_config {
     struct stream_config stream; /* of the accepted streams; its tls decides, bind_host is not used */
-    int64_t handshake_timeout_ns; /* 0: 5 s */
+    int64_t handshake_timeout_ns; /* TLS and greeting together; 0: 5 s */
+    /* Sent to each peer first (copied); the peer counts as finished when it has answered with reply_size bytes, which
+     * are then the first to be read. So a peer that connects and says nothing stays half-open, without TLS too. */
+    const void *greeting;
+    size_t greeting_size, reply_size; /* both 0: none */
     /* Asked before the first byte (spec 02 section 15.4). NULL: all are allowed. */
     bool (*is_allowed)(void *ctx, const char *host);
     /* Told for each refused or failed peer, one line. May be NULL. */
