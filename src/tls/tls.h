@@ -28,6 +28,13 @@ struct tls_config {
     const char *ca_file;       /* PEM, one or more; NULL: cert_file */
     const char *cipher_list;   /* TLS 1.2; NULL or "": library default */
     const char *password_file; /* first line is the key's password; NULL: none */
+    /* Stricter or looser than the stock provider; all off by default (sections 16.4, 22.9). */
+    const char *cipher_suites; /* TLS 1.3; NULL or "": library default */
+    const char *crl_file;      /* PEM, revoked certificates; NULL: not checked */
+    const char *peer_names;    /* comma separated; one must be a name or address in the peer's certificate, ".x" means
+                                  any below x; NULL: not checked */
+    bool is_tls13_only;
+    bool is_any_purpose;       /* accept peers whose extended key usage lacks clientAuth or serverAuth */
 };
 
 /* -> a context with one reference, or NULL with *error naming file, option and OpenSSL's reason (texts of 16.2). */
@@ -35,11 +42,22 @@ struct tls_context *tls_context_load(const struct tls_config *config, struct xb_
 struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context *context); /* NULL is allowed */
 
+/* What may hurt soon, one line each: the own certificate has expired or will within 30 days, cannot be both client and
+ * server, is not signed by the own CA file. */
+void tls_context_check(const struct tls_context *context, int64_t calendar_s,
+                       void (*warn)(void *ctx, const char *line), void *ctx);
+/* The own certificate: seconds since 1970, -1 unknown. */
+int64_t tls_context_not_after(const struct tls_context *context);
+
 struct tls_session *tls_session_new(struct tls_context *context, bool is_server); /* NULL: no memory */
 void tls_session_free(struct tls_session *session);
 
 /* Ciphertext from the peer. All of it is taken. -> 0 or -ENOMEM */
 int tls_session_feed(struct tls_session *session, const void *data, size_t size);
+/* The same without a copy: -> place for at least size bytes to read from the socket into, *room says how many; NULL: no
+ * memory. Then say how much came. */
+uint8_t *tls_session_input(struct tls_session *session, size_t size, size_t *room);
+void tls_session_input_done(struct tls_session *session, size_t size);
 /* Ciphertext for the peer: look at it, then say how much was written. */
 size_t tls_session_output(struct tls_session *session, const uint8_t **data);
 void tls_session_output_done(struct tls_session *session, size_t size);
@@ -47,7 +65,8 @@ void tls_session_output_done(struct tls_session *session, size_t size);
 /* -> 0 done, -EAGAIN more ciphertext needed, -EPROTO failed with *error (OpenSSL's reason, the verification result in
  * words, the peer's subject if known). There may be output in every case (an alert, for example). */
 int tls_session_handshake(struct tls_session *session, struct xb_error *error);
-/* -> bytes of plaintext (> 0), 0 the peer ended the stream (close_notify), -EAGAIN, -EPROTO */
+/* Fills `to` as far as there is something. There may be output afterwards (key update).
+ * -> bytes of plaintext (> 0), 0 the peer ended the stream (close_notify), -EAGAIN, -EPROTO */
 ssize_t tls_session_read(struct tls_session *session, void *to, size_t size, struct xb_error *error);
 /* Encrypts all of it. -> 0, -EPROTO, -ENOMEM */
 int tls_session_write(struct tls_session *session, const void *data, size_t size, struct xb_error *error);
@@ -60,6 +79,6 @@ struct tls_info {
     char peer_fingerprint[96]; /* SHA-256, hex with colons */
     int64_t peer_not_after;  /* seconds since 1970, -1 unknown */
 };
-void tls_session_info(const struct tls_session *session, struct tls_info *info);
+void tls_session_info(const struct tls_session *session, struct tls_info *info); /* after the handshake */
 
 #endif
