@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Real MariaDB servers on loopback, with any mix of providers, for the demo and the cluster tests.
+
+A Lab owns a directory, free ports, certificates and its servers, and stops these by pid. Everything that a server says
+is in DIR/nI/error.log. Nothing here sleeps to hide a race: every wait is for a condition and has a limit.
+"""
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pymysql
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+STOCK = "/usr/lib/galera/libgalera_smm.so"
+OURS = os.environ.get("XEBEC_PROVIDER", os.path.join(ROOT, "build/release/src/provider/libxebec_smm.so"))
+
+
+class Trouble(Exception):
+    pass
+
+
+def free_ports(count):
+    """-> count ports that nobody listens on; the sockets are held until all are found, so they differ."""
+    held = []
+    try:
+        while len(held) < count:
+            s = socket.socket()
+            s.bind(("127.0.0.1", 0))
+            held.append(s)
+        return [s.getsockname()[1] for s in held]
+    finally:
+        for s in held:
+            s.close()
+
+
+def wait_until(what, condition, limit=60.0, step=0.05):
+    """Calls condition until it is true -> its value; Trouble after limit seconds."""
+    end = time.monotonic() + limit
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise Trouble("timed out after %g s: %s" % (limit, what))
+        time.sleep(step)
+
+
+class Node:
+    def __init__(self, lab, index, provider):
+        self.lab, self.index, self.provider = lab, index, provider
+        self.name = "n%d" % index
+        self.dir = os.path.join(lab.dir, self.name)
+        self.port, self.group_port, self.ist_port, self.sst_port = lab.ports[4 * index - 4:4 * index]
+        self.process, self.extra_options, self.extra_config = None, "", ""
+        os.makedirs(self.dir, exist_ok=True)
+
+    # ---- files
+
+    @property
+    def data(self):
+        return os.path.join(self.dir, "data")
+
+    @property
+    def log_path(self):
+        return os.path.join(self.dir, "error.log")
+
+    def log(self):
+        try:
+            with open(self.log_path, errors="replace") as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def grastate(self):
+        """-> {uuid, seqno, safe_to_bootstrap} as text"""
+        with open(os.path.join(self.data, "grastate.dat")) as f:
+            return dict(line.split(":", 1) for line in f.read().replace(" ", "").splitlines()
+                        if ":" in line and not line.startswith("#"))
+
+    def provider_options(self):
+        o = ["base_port=%d" % self.group_port, "gmcast.listen_addr=tcp://127.0.0.1:%d" % self.group_port,
+             "ist.recv_addr=127.0.0.1:%d" % self.ist_port, "gcache.size=%s" % self.lab.gcache_size]
+        if self.lab.tls:
+            c = self.lab.certs
+            o += ["socket.ssl_key=%s/server-key.pem" % c, "socket.ssl_cert=%s/server-cert.pem" % c, "socket.ssl_ca=%s/ca.pem" % c]
+        return ";".join(o + [x for x in (self.lab.provider_options, self.extra_options) if x])
+
+    def write_config(self):
+        lab, c = self.lab, self.lab.certs
+        server_tls = ("ssl_ca={c}/ca.pem\nssl_cert={c}/server-cert.pem\nssl_key={c}/server-key.pem\n"
+                      "require_secure_transport=ON\n").format(c=c) if lab.tls else ""
+        client_tls = ("ssl_ca={c}/ca.pem\nssl_cert={c}/client-cert.pem\nssl_key={c}/client-key.pem\n").format(c=c) if lab.tls else ""
+        sst_tls = ("encrypt=4\nssl_ca={c}/ca.pem\nssl_cert={c}/server-cert.pem\nssl_key={c}/server-key.pem\n").format(c=c) \
+            if lab.tls and lab.sst == "mariabackup" else ""
+        with open(os.path.join(self.dir, "my.cnf"), "w") as f:
+            f.write("""[mysqld]
+datadir={n.data}
+socket={n.dir}/s.sock
+pid-file={n.dir}/pid
+port={n.port}
+bind-address=127.0.0.1
+log-error={n.log_path}
+binlog_format=ROW
+default_storage_engine=InnoDB
+innodb_autoinc_lock_mode=2
+innodb_flush_log_at_trx_commit=0
+innodb_buffer_pool_size=128M
+innodb_log_file_size=192M
+innodb_flush_method=fsync
+max_allowed_packet=256M
+max_connections=400
+tmpdir={n.dir}
+user={user}
+wsrep_on=ON
+wsrep_provider={n.provider}
+wsrep_cluster_name={lab.cluster}
+wsrep_node_name={n.name}
+wsrep_cluster_address=gcomm://{members}
+wsrep_node_address=127.0.0.1:{n.group_port}
+wsrep_node_incoming_address=127.0.0.1:{n.port}
+wsrep_sst_method={lab.sst}
+wsrep_sst_receive_address=127.0.0.1:{sst_port}
+wsrep_sst_auth=root:
+wsrep_slave_threads={lab.slave_threads}
+wsrep_provider_options="{options}"
+{server_tls}{n.extra_config}
+[sst]
+{sst_tls}
+[client]
+user=root
+socket={n.dir}/s.sock
+{client_tls}
+""".format(n=self, lab=lab, user=lab.user, members=lab.members(), options=self.provider_options(),
+           sst_port=self.port if lab.sst == "mysqldump" else self.sst_port, server_tls=server_tls, sst_tls=sst_tls,
+           client_tls=client_tls))
+
+    # ---- life
+
+    def start(self, bootstrap=False, arguments=()):
+        if not os.path.isdir(os.path.join(self.data, "mysql")):
+            self.lab.install(self.data)
+        self.write_config()
+        command = ["mariadbd", "--defaults-file=%s/my.cnf" % self.dir] + (["--wsrep-new-cluster"] if bootstrap else [])
+        environment = dict(os.environ, PATH=self.lab.path + os.environ["PATH"])
+        self.process = subprocess.Popen(command + list(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=open(os.path.join(self.dir, "stderr.log"), "a"), env=environment,
+                                        start_new_session=True)
+        return self
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def wait_synced(self, limit=120.0):
+        def synced():
+            if not self.is_running():
+                raise Trouble("%s ended while starting (exit code %s); the end of its log:\n%s" %
+                              (self.name, self.process.returncode if self.process else None, self.log()[-2500:]))
+            return self.try_status("wsrep_local_state_comment") == "Synced" and self.try_status("wsrep_ready") == "ON"
+        wait_until("%s synced; see %s" % (self.name, self.log_path), synced, limit)
+        return self
+
+    def stop(self, limit=90.0):
+        if not self.is_running():
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise Trouble("%s did not stop within %g s; see %s" % (self.name, limit, self.log_path))
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        # A killed server leaves the programs of its state transfer behind, in its own process group.
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    # ---- SQL
+
+    def connect(self, **more):
+        arguments = dict(unix_socket=os.path.join(self.dir, "s.sock"), user="root", autocommit=True, connect_timeout=10)
+        arguments.update(more)
+        return pymysql.connect(**arguments)
+
+    def sql(self, *statements):
+        """Runs the statements on one connection -> rows of the last one"""
+        c = self.connect()
+        try:
+            with c.cursor() as cursor:
+                for s in statements:
+                    cursor.execute(s)
+                return cursor.fetchall()
+        finally:
+            c.close()
+
+    def value(self, statement):
+        rows = self.sql(statement)
+        return rows[0][0] if rows else None
+
+    def status(self, name):
+        rows = self.sql("SHOW GLOBAL STATUS LIKE '%s'" % name)
+        return rows[0][1] if rows else None
+
+    def try_status(self, name):
+        try:
+            return self.status(name)
+        except pymysql.MySQLError:
+            return None
+
+
+class Lab:
+    def __init__(self, directory, providers, tls=True, sst="mariabackup", provider_options="", slave_threads=4,
+                 gcache_size="64M", cluster="lab", fresh=True):
+        self.dir, self.tls, self.sst = os.path.abspath(directory), tls, sst
+        self.provider_options, self.slave_threads, self.gcache_size, self.cluster = provider_options, slave_threads, gcache_size, cluster
+        self.user = pwd.getpwuid(os.getuid()).pw_name
+        self.certs, self.path = os.path.join(self.dir, "certs"), ""
+        if fresh:
+            shutil.rmtree(self.dir, ignore_errors=True)
+        os.makedirs(self.dir, exist_ok=True)
+        self.ports = free_ports(4 * len(providers))
+        if tls and not os.path.exists(os.path.join(self.certs, "ca.pem")):
+            subprocess.run([os.path.join(ROOT, "scripts/make-certs"), self.certs, cluster], check=True)
+        self.nodes = [Node(self, i + 1, p) for i, p in enumerate(providers)]
+
+    def members(self):
+        return ",".join("127.0.0.1:%d" % n.group_port for n in self.nodes)
+
+    def install(self, data):
+        """A fresh data directory; made once in a lab, then copied."""
+        template = os.path.join(self.dir, "template")
+        if not os.path.isdir(template):
+            done = subprocess.run(["mariadb-install-db", "--no-defaults", "--user=" + self.user, "--skip-test-db",
+                                   "--auth-root-authentication-method=normal", "--datadir=" + template],
+                                  capture_output=True, text=True)
+            if done.returncode:
+                raise Trouble("mariadb-install-db failed:\n" + done.stdout + done.stderr)
+        shutil.copytree(template, data, dirs_exist_ok=True)
+
+    def __getitem__(self, index):
+        """lab[1] is node 1"""
+        return self.nodes[index - 1]
+
+    def start_all(self):
+        self.nodes[0].start(bootstrap=True).wait_synced()
+        for n in self.nodes[1:]:
+            n.start().wait_synced()
+        return self
+
+    def running(self):
+        return [n for n in self.nodes if n.is_running()]
+
+    def wait_size(self, size, limit=60.0):
+        wait_until("cluster size %d on all running nodes" % size,
+                   lambda: all(n.try_status("wsrep_cluster_size") == str(size) and n.try_status("wsrep_ready") == "ON"
+                               for n in self.running()), limit)
+
+    def wait_equal_seqno(self, limit=60.0):
+        """All running nodes have committed the same -> that seqno"""
+        def equal():
+            seqnos = {n.try_status("wsrep_last_committed") for n in self.running()}
+            return seqnos.pop() if len(seqnos) == 1 and None not in seqnos else None
+        return wait_until("equal wsrep_last_committed", equal, limit)
+
+    def checksums(self, schema):
+        """-> {table: checksum} if equal on all running nodes, else Trouble"""
+        self.wait_equal_seqno()
+        results = {}
+        for n in self.running():
+            tables = [r[0] for r in n.sql("SELECT table_name FROM information_schema.tables WHERE table_schema='%s' "
+                                          "AND table_type='BASE TABLE' ORDER BY 1" % schema)]
+            results[n.name] = {t: n.value("SHOW TABLES FROM `%s` LIKE '%s'" % (schema, t)) and
+                               n.sql("CHECKSUM TABLE `%s`.`%s`" % (schema, t))[0][1] for t in tables}
+        first = next(iter(results.values()))
+        for name, sums in results.items():
+            if sums != first:
+                raise Trouble("tables differ: %s" % {k: {t: v.get(t) for t in set(first) | set(sums) if first.get(t) != sums.get(t)}
+                                                     for k, v in results.items()})
+        return first
+
+    def close(self):
+        for n in self.nodes:
+            if n.is_running():
+                try:
+                    n.signal(signal.SIGCONT)
+                    n.stop(30)
+                except Trouble as e:
+                    print(e, file=sys.stderr)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
