@@ -3,8 +3,10 @@
  * Automatic promotion (spec 04 section 13.4): all nodes crashed and come back with their gvwstate.dat. When everybody
  * of the last primary view that anyone recorded is there, they make themselves primary again.
  *
- * Beyond the stock rule, which wants exactly the recorded members (section 17.6): others may be there too if none of
- * them, nor any node heard of, has seen a primary view that is not older than the restored one.
+ * Beyond the stock rule, which wants exactly the recorded members, all with records made by one creator (section 17.6):
+ * others may be there too if none of them, nor any node heard of, has seen a primary view that is not older than the
+ * restored one; and a recorded member may have an older record, since it crashed before it installed the last view. A
+ * node's view numbers only grow as long as it keeps its UUID, so an older number is an earlier view.
  */
 #include "pc/pc_internal.h"
 
@@ -20,16 +22,14 @@ static bool is_newest(const struct pc *pc) {
     for (size_t i = 0; i < pc->nodes.count; i++) {
         const struct pc_node *node = &pc->nodes.nodes[i];
         const struct view_id *last = &node->last_prim;
-        if (is_restored_member(pc, &node->uuid)) {
-            if (last->type != VIEW_NON_PRIM || !xb_uuid_equal(&last->uuid, &restored->uuid)) {
-                xb_log_warning(pc->log, "PC: node %s with last prim %s is inconsistent to restored view %s",
-                               XB_UUID_SHORT(&node->uuid), VIEW_ID_TEXT(last), VIEW_ID_TEXT(restored));
-                return false;
-            }
-            if (last->seq > restored->seq) return false;
-        } else if (last->seq >= restored->seq) {
-            return false;
-        }
+        bool is_member = is_restored_member(pc, &node->uuid);
+        bool is_restored = last->type == VIEW_NON_PRIM && last->seq == restored->seq &&
+                           xb_uuid_equal(&last->uuid, &restored->uuid);
+        if (is_member && is_restored) continue;
+        if (last->seq < restored->seq && (!is_member || last->type == VIEW_NON_PRIM)) continue;
+        xb_log_warning(pc->log, "PC: node %s with last prim %s is inconsistent to restored view %s",
+                       XB_UUID_SHORT(&node->uuid), VIEW_ID_TEXT(last), VIEW_ID_TEXT(restored));
+        return false;
     }
     return true;
 }

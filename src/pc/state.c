@@ -167,11 +167,13 @@ static bool is_back(const struct pc *pc, const struct xb_uuid *uuid) {
     return false;
 }
 
-/* Section 6.5.1 B: nobody claims, but everybody of the last primary view is back. */
+/* Section 6.5.1 B: nobody claims, but everybody of the last primary view is back. Of nodes that may have installed a
+ * primary component unseen, a new incarnation will do too, unlike in the stock provider, which would wait for ever: what
+ * such a node may have alone it brings along, and gcs finds it. Stock members take the INSTALL all the same. */
 static enum decision decide_by_return(struct pc *pc) {
     for (size_t i = 0; i < pc->nodes.count; i++) {
         const struct pc_node *node = &pc->nodes.nodes[i];
-        if (!node->is_un || pc_set_has(&pc->members, &node->uuid)) continue;
+        if (!node->is_un || is_back(pc, &node->uuid)) continue;
         xb_log_warning(pc->log, "PC: Nodes %s are still in unknown state, unable to rebootstrap new prim",
                        XB_UUID_SHORT(&node->uuid));
         return DECISION_NON_PRIMARY;
