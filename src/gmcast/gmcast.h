@@ -78,13 +78,15 @@ struct gmcast_config {
     int32_t max_initial_reconnect_attempts; /* gmcast.mira */
 };
 
-/* Does not keep config, io, up pointers (copies them); keeps log and random, which must live longer. NULL: no memory. */
+/* Does not keep config, io, up pointers (copies them); keeps log and random, which must live longer. NULL: no memory.
+ */
 struct gmcast *gmcast_new(const struct gmcast_config *config, const struct gmcast_io *io, const struct gmcast_up *up,
                           struct xb_random *random, const struct xb_log *log);
 void gmcast_free(struct gmcast *mesh); /* closes nothing */
 
 /* Begins to dial the initial peers (canonical addresses, numeric hosts). */
-void gmcast_start(struct gmcast *mesh, const char *const *peers, size_t peer_count, int64_t now_ns, int64_t calendar_ns);
+void gmcast_start(struct gmcast *mesh, const char *const *peers, size_t peer_count, int64_t now_ns,
+                  int64_t calendar_ns);
 /* Closes all connections; nothing is dialled or accepted any more. */
 void gmcast_stop(struct gmcast *mesh);
 
