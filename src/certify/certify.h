@@ -136,8 +136,8 @@ bool certify_is_doomed(const struct certify *certify, const struct writeset_keys
 
 /*
  * Any thread: the write set is over here (committed, rolled back, applied or skipped). Exactly once for each ticket,
- * before the apply monitor is left. -> true if a report has become due: the caller then sees to it that the group thread
- * calls certify_take_report soon.
+ * before the apply monitor is left. -> true if a report has become due: the caller then sees to it that the group
+ * thread calls certify_take_report soon.
  */
 bool certify_finish(struct certify *certify, struct certify_ticket *ticket);
 /* -> the value to report as last committed, or -1 if there is nothing new to report. last_committed: apply monitor's

@@ -223,8 +223,8 @@ void writeset_builder_reset(struct writeset_builder *builder, const struct write
 /*
  * Adds a key of 1..16 parts (prefix parts become branches, spec 06 sections 6.2 and 6.6). part_count 0: the zero-level
  * key of section 6.5 (ignored in version 5). The bytes are hashed at once, never kept.
- * -> 0; -EMSGSIZE: size_max exceeded, nothing was added and writeset_builder_finish will fail too; -E2BIG: too many
- * parts; -ENOMEM; -EBUSY: finished already
+ * -> 0; -EMSGSIZE: size_max exceeded, writeset_builder_finish will fail too; -E2BIG: too many parts; -ENOMEM (finish
+ * fails too); -EBUSY: finished already
  */
 int writeset_builder_add_key(struct writeset_builder *builder, const struct iovec *parts, size_t part_count,
                              enum writeset_key_type type);
