@@ -92,8 +92,7 @@ static inline uint64_t murmur_mix(uint64_t x) {
     return x ^ x >> 33;
 }
 
-static inline struct word_pair murmur_finish(struct word_pair w, const uint8_t *tail, size_t tail_size,
-                                                uint64_t size) {
+static inline struct word_pair murmur_finish(struct word_pair w, const uint8_t *tail, size_t tail_size, uint64_t size) {
     if (tail_size > 8) w.h2 ^= murmur_scramble2(load_tail(tail + 8, tail_size - 8));
     if (tail_size >= 8)
         w.h1 ^= murmur_scramble1(load64(tail));

@@ -54,7 +54,7 @@ struct data_set {
 struct writeset_builder {
     struct writeset_builder_config config;
     bool is_finished;
-    int failure;        /* -EMSGSIZE or -ENOMEM: what was added is not complete */
+    int failure; /* -EMSGSIZE or -ENOMEM: what was added is not complete */
     bool has_annotation;
     size_t records_size; /* of all sets, against the limit */
 
@@ -207,8 +207,7 @@ static int store_key_part(struct writeset_builder *builder, const struct xb_hash
     if (!to) return builder->failure = -ENOMEM;
     memcpy(to, hash->bytes, size);
     to[0] = (uint8_t)((to[0] & 0xE0) | format << KEY_FORMAT_SHIFT | type);
-    if (is_annotated)
-        size += write_annotation(to + size, (ANNOTATION_SCRATCH - size) & ~(size_t)7, parts, part_count);
+    if (is_annotated) size += write_annotation(to + size, (ANNOTATION_SCRATCH - size) & ~(size_t)7, parts, part_count);
     int rc = claim(builder, size);
     if (rc < 0) return rc;
     builder->keys.used += size;
@@ -219,8 +218,8 @@ static int store_key_part(struct writeset_builder *builder, const struct xb_hash
 /*
  * Step 2 of section 6.6 for the prefix of n parts. -> 1: go on with the next part; 0: the rest of the key is covered;
  * negative errno.
- * Unlike the stock writer, goes on behind a branch that is stored as UPDATE: that does not cover what is below it against
- * competitors that hold the branch as REFERENCE (section 25.6).
+ * Unlike the stock writer, goes on behind a branch that is stored as UPDATE: that does not cover what is below it
+ * against competitors that hold the branch as REFERENCE (section 25.6).
  */
 static int walk_prefix(struct writeset_builder *builder, const struct iovec *parts, size_t n, bool is_leaf,
                        enum writeset_key_type type) {

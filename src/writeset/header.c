@@ -22,8 +22,8 @@ void writeset_write_header(uint8_t to[WRITESET_HEADER_SIZE], const struct writes
     xb_write_u8(&w, MAGIC);
     xb_write_u8(&w, (uint8_t)(header->version << 4 | WRITESET_VERSION_MIN));
     xb_write_u8(&w, WRITESET_HEADER_SIZE);
-    xb_write_u8(&w, (uint8_t)(header->keys << 4 | header->has_data << 2 | header->has_unordered << 1 |
-                              header->has_annotation));
+    xb_write_u8(
+        &w, (uint8_t)(header->keys << 4 | header->has_data << 2 | header->has_unordered << 1 | header->has_annotation));
     xb_write_u16(&w, header->flags);
     xb_write_u16(&w, header->pa_range);
     xb_write_i64(&w, header->seqno);

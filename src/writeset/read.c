@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reads a whole write set (spec 06 section 2: header, key set, data set, unordered set, annotation set) and validates it
- * up front, so that nothing after it can meet bytes it does not understand (section 25.1).
+ * Reads a whole write set (spec 06 section 2: header, key set, data set, unordered set, annotation set) and validates
+ * it up front, so that nothing after it can meet bytes it does not understand (section 25.1).
  */
 #include "writeset/record_set.h"
 #include "writeset/writeset.h"

@@ -6,6 +6,7 @@
 #include "writeset/writeset.h"
 
 #include <setjmp.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
