@@ -62,11 +62,13 @@ struct gcs_submission {
     int (*prepare)(struct gcs_submission *submission);
     /* Called exactly once, always. WRITESET: result 0 and the action as delivered (its buffer is in the history and
      * belongs to the receiver), or a negative errno and action NULL: -EINTR cancelled, -ENOTCONN not in a primary
-     * component, -ECONNABORTED closed, -EMSGSIZE. STATE_REQ: result = donor index >= 0, or negative errno. */
+     * component or this node has not joined, -ECONNABORTED closed, -EMSGSIZE (empty or too large), -EAGAIN
+     * (GCS_WAITING_MAX), -ENOMEM. STATE_REQ: result = donor index >= 0 and an action with the position but no buffer,
+     * or negative errno (section 11.2). May free the submission and may call gcs_submit. */
     void (*done)(struct gcs_submission *submission, int result, const struct gcs_action *action);
     void *ctx;
     /* Private to gcs. */
-    struct gcs_submission *next;
+    struct gcs_submission *next, *previous;
     uint64_t id;
     size_t size, sent;
     uint32_t fragment;
@@ -83,6 +85,10 @@ struct gcs_action {
     int64_t code;  /* JOIN, SYNC: 0 or negative errno. VOTE: value (1 = request, else result). ERROR: negative errno */
     int sender;    /* WRITESET, STATE_REQ: node index */
     struct xb_uuid sender_uuid;
+    /* VOTE: the end of the own vote on `seqno`; code is then 0 (the group agrees), 1 (it does not), or a negative errno
+     * (undecidable). Comes from inside the message that decided it, and before a CCHANGE that carries the result: the
+     * voter holds the commit order, so wake it from here. */
+    bool is_own_vote;
 };
 
 struct gcs_down {
@@ -104,7 +110,7 @@ struct gcs_up {
     void (*action)(void *ctx, const struct gcs_action *action, int64_t now_ns);
     /* Lowest seqno in the history, for the state message; -1 none. */
     int64_t (*cached)(void *ctx);
-    /* The causal token has come through: result 0 and the position, or -EAGAIN, -EPERM (section 16). */
+    /* The causal token has come through: result 0 and the position, or a negative errno (section 16). */
     void (*causal)(void *ctx, void *token, int result, const struct xb_uuid *group_uuid, int64_t seqno);
 };
 
@@ -130,6 +136,7 @@ struct gcs_config {
     struct gcs_options options;
 };
 
+/* NULL: no memory, a seqno without UUID or the reverse (section 4.1), or name and address too long for a message. */
 struct gcs *gcs_new(const struct gcs_config *config, const struct gcs_down *down, const struct gcs_up *up,
                     struct xb_random *random, const struct xb_log *log);
 void gcs_free(struct gcs *gcs);
@@ -143,39 +150,53 @@ void gcs_error(struct gcs *gcs, int code, int64_t now_ns);
  * events, since room in EVS's queue is noticed here. */
 int64_t gcs_tick(struct gcs *gcs, int64_t now_ns);
 
-/* Queues the submission; done follows. Bounded by GCS_WAITING_MAX, beyond that done(-EAGAIN) at once. */
+/* Queues the submission; done follows, perhaps from inside. Bounded by GCS_WAITING_MAX, beyond that done(-EAGAIN) at
+ * once. State requests pass waiting write sets and flow control: a node that stops the group must be able to desync. */
 #define GCS_WAITING_MAX 16384
 void gcs_submit(struct gcs *gcs, struct gcs_submission *submission, int64_t now_ns);
 /* Takes it back if no fragment of it has been sent: done(-EINTR) is called, -> true. Else false. */
 bool gcs_cancel(struct gcs *gcs, struct gcs_submission *submission, int64_t now_ns);
-/* Closing: everything queued and waiting is done(-ECONNABORTED). */
+/* Closing begins: nothing is sent any more (but answers to state exchanges), what has not been sent completely is
+ * done(-ECONNABORTED). What has been sent may still be ordered: it is done then, or with the self-leave, gcs_error or
+ * gcs_free. */
 void gcs_close(struct gcs *gcs, int64_t now_ns);
 
-/* JOIN: donation or transfer over, resync (section 11.4). Repeated by gcs as long as it may be lost. */
+/* JOIN: donation or transfer over, resync (section 11.4). Repeated by gcs as long as it may be lost. If the donor leaves
+ * or fails before a joiner has called this, gcs sends a JOIN with a negative code for it: the action GCS_JOIN with a
+ * negative code says that this node is back in PRIM and may send another state request (section 21.3). */
 void gcs_join(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, int code, int64_t now_ns);
-/* LAST: through the queue of submissions, so that no write set with a lower last seen follows it (07 section 9.3). */
+/* LAST: never between prepare and the last fragment of a write set, so that no write set with a lower last seen follows
+ * it (07 section 9.3). Only the newest waits. gcs repeats it when a configuration change or SYNC made the group forget
+ * it (section 21.12); the owner reports at SYNC and when idle. */
 void gcs_report_last_applied(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, int64_t now_ns);
-/* VOTE on seqno: value 0 = success, else from gcs_vote_value. -> 0 sent (the result comes as an action GCS_VOTE with
- * this seqno), -EALREADY, or another negative errno. text: the error message, may hold NULs. */
+/* VOTE on seqno: value 0 = success, else from gcs_vote_value. -> 0 under way (the result comes as an action GCS_VOTE with
+ * is_own_vote, exactly once), -EALREADY, -EBUSY (another own vote is undecided), -ENOTCONN (this node has not joined or
+ * the group does not vote: the node is inconsistent), -ECONNABORTED. text: the error message, may hold NULs. */
 int gcs_vote(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, int64_t value, const void *text,
              size_t text_size, int64_t now_ns);
 int64_t gcs_vote_value(const struct xb_uuid *group_uuid, int64_t seqno, const void *text, size_t text_size);
-/* Causal read: gcs_up.causal(token) follows exactly once (also on close, with -ECONNABORTED). */
+/* Causal read: gcs_up.causal(token) follows exactly once: result 0, -EPERM (not in a primary component), -ECONNABORTED
+ * (closed), -EAGAIN (GCS_CAUSAL_MAX waiting). A state exchange is waited for. What comes between two gcs_tick goes in
+ * one message. */
+#define GCS_CAUSAL_MAX 65536
 void gcs_causal(struct gcs *gcs, void *token, int64_t now_ns);
 
 /*
  * Flow control (section 13). The receiver's queue is not here, so its owner tells its length: actions waiting for
  * appliers, and their bytes. It must be told after each change that crosses a threshold below; more often is harmless.
+ * The queue grows inside gcs_up.action: telling there costs nothing, do it always. Thresholds change with nearly every
+ * action; a length beyond a new one is to be told at once.
  * is_own: the last item added was an own action (never causes a STOP).
  */
 void gcs_set_queue_length(struct gcs *gcs, int64_t length, int64_t bytes, bool is_own, int64_t now_ns);
 struct gcs_queue_thresholds {
     int64_t above; /* tell when the length grows beyond; INT64_MAX: not interested */
     int64_t below; /* tell when the length falls to or below; -1: not interested */
+    int64_t bytes_above; /* tell when the bytes grow beyond; INT64_MAX: not interested */
 };
 void gcs_get_queue_thresholds(const struct gcs *gcs, struct gcs_queue_thresholds *thresholds);
 
-/* Run-time options: -> 0, -EINVAL, -EPERM. */
+/* Run-time options: -> 0, -EINVAL (range), -EPERM (one that is fixed at start differs). */
 int gcs_set_options(struct gcs *gcs, const struct gcs_options *options, int64_t now_ns);
 
 enum gcs_group_state { GCS_NON_PRIMARY, GCS_WAIT_STATE_UUID, GCS_WAIT_STATE_MSG, GCS_PRIMARY, GCS_INCONSISTENT };

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Flow control (spec 05 section 13.3): a node whose queue grows beyond a limit asks the group to stop, and to go on when
+ * it has worked it off. What is wanted (is_stopping) and what the group was told (is_stop_sent) are kept apart; flow.c
+ * brings the second after the first.
+ */
+#include "gcs/core.h"
+
+#include <math.h>
+
+#define LIMIT_MAX 1e15 /* beyond any queue, and exact as a double */
+
+static int64_t to_limit(double value) {
+    return value >= LIMIT_MAX ? (int64_t)LIMIT_MAX : (int64_t)(value + 0.5);
+}
+
+void gcs_flow_set_limits(struct gcs *gcs) {
+    double scale = gcs->options.fc_single_primary || !gcs->member_count ? 1 : sqrt((double)gcs->member_count);
+    gcs->flow.upper = to_limit((double)gcs->options.fc_limit * scale);
+    gcs->flow.lower = to_limit((double)gcs->flow.upper * gcs->options.fc_factor);
+}
+
+static bool may_stop(const struct gcs *gcs) {
+    if (gcs->group_state != GCS_PRIMARY) return false;
+    enum gcs_node_state state = gcs_own_state(gcs);
+    return state >= GCS_NODE_JOINED || (state == GCS_NODE_DONOR && gcs->options.sync_donor);
+}
+
+void gcs_flow_set_stopping(struct gcs *gcs, bool is_stopping) {
+    gcs->flow.is_stopping = is_stopping;
+}
+
+bool gcs_flow_is_paused(const struct gcs *gcs) {
+    return gcs->flow.stops_received > 0;
+}
+
+/* A member has at most one stop in force, whatever it sends: a doubled message changes nothing. */
+void gcs_flow_count_stop(struct gcs *gcs, struct gcs_member *member, bool is_stopping) {
+    struct gcs_flow *flow = &gcs->flow;
+    if (is_stopping) flow->received++;
+    if (member->is_stopping == is_stopping) return;
+    member->is_stopping = is_stopping;
+    flow->stops_received += is_stopping ? 1 : -1;
+    if (is_stopping && flow->stops_received == 1) flow->paused_since_ns = gcs->now_ns;
+    if (flow->stops_received == 0) flow->paused_ns += gcs->now_ns - flow->paused_since_ns;
+}
+
+/* Section 7.6 step 2. */
+void gcs_flow_configuration(struct gcs *gcs) {
+    struct gcs_flow *flow = &gcs->flow;
+    for (size_t i = 0; i < gcs->member_count; i++) gcs->members[i].is_stopping = false;
+    if (flow->stops_received > 0) flow->paused_ns += gcs->now_ns - flow->paused_since_ns;
+    flow->stops_received = 0;
+    flow->is_stopping = flow->is_stop_sent = false;
+    flow->throttle_until_ns = 0;
+    gcs_flow_set_limits(gcs);
+    if (gcs_own_state(gcs) != GCS_NODE_JOINER) gcs_throttle_end(gcs);
+}
+
+static void consider(struct gcs *gcs, bool is_own, bool has_offset_shrunk) {
+    struct gcs_flow *flow = &gcs->flow;
+    if (flow->is_stopping) {
+        if (flow->length <= flow->lower || has_offset_shrunk) gcs_flow_set_stopping(gcs, false);
+    } else if (!is_own && flow->stops_received == 0 && flow->length > flow->upper + flow->offset) {
+        gcs_flow_set_stopping(gcs, true);
+    }
+}
+
+void gcs_flow_options(struct gcs *gcs) {
+    gcs_flow_set_limits(gcs);
+    if (may_stop(gcs))
+        consider(gcs, false, false);
+    else if (!gcs->flow.is_throttling)
+        gcs_flow_set_stopping(gcs, false);
+}
+
+/* The backlog that a node brings along is no reason to stop the group. */
+void gcs_flow_joined(struct gcs *gcs) {
+    gcs->flow.offset = gcs->flow.length;
+}
+
+void gcs_flow_synced(struct gcs *gcs) {
+    gcs->flow.offset = 0;
+}
+
+void gcs_set_queue_length(struct gcs *gcs, int64_t length, int64_t bytes, bool is_own, int64_t now_ns) {
+    struct gcs_flow *flow = &gcs->flow;
+    if (gcs->is_closed) return;
+    gcs_enter(gcs, now_ns);
+    bool has_grown = length > flow->length, has_offset_shrunk = length < flow->offset;
+    flow->length = length;
+    flow->bytes = bytes;
+    if (has_grown) gcs_sample_recv_queue(gcs);
+    if (has_offset_shrunk) flow->offset = length;
+    if (may_stop(gcs))
+        consider(gcs, is_own, has_offset_shrunk);
+    else
+        gcs_throttle_check(gcs);
+    gcs_leave(gcs, now_ns);
+}
+
+/* When the catch-up allowance is to be brought down: steps of an eighth are fine enough, unless the group waits. */
+static int64_t next_offset(const struct gcs_flow *flow) {
+    if (flow->offset == 0) return -1;
+    return flow->is_stopping ? flow->offset - 1 : flow->offset - 1 - flow->offset / 8;
+}
+
+void gcs_get_queue_thresholds(const struct gcs *gcs, struct gcs_queue_thresholds *thresholds) {
+    const struct gcs_flow *flow = &gcs->flow;
+    *thresholds = (struct gcs_queue_thresholds){INT64_MAX, -1, INT64_MAX};
+    if (!may_stop(gcs)) {
+        thresholds->bytes_above = gcs_throttle_threshold(gcs);
+        return;
+    }
+    if (!flow->is_stopping && flow->stops_received == 0) thresholds->above = flow->upper + flow->offset;
+    thresholds->below = next_offset(flow);
+    bool is_sync_due = gcs_own_state(gcs) == GCS_NODE_JOINED && !gcs->is_sync_sent;
+    if ((flow->is_stopping || is_sync_due) && flow->lower > thresholds->below && flow->length > flow->lower)
+        thresholds->below = flow->lower;
+}

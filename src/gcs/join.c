@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * JOIN: a state transfer, donation or desync is over (spec 05 section 11.4).
+ *
+ * Each JOIN of a donor takes one off its desync count, so each has to be delivered exactly once. Own JOINs are kept
+ * until they are delivered; one that a view change overtook is ignored by all (only PRIMARY honours it), and is sent
+ * again afterwards.
+ */
+#include "gcs/core.h"
+
+static struct gcs_join_message *pending(struct gcs_joins *joins, size_t i) {
+    return &joins->ring[(joins->head + i) % GCS_JOINS_MAX];
+}
+
+static void clear(struct gcs_joins *joins) {
+    joins->count = joins->sent = 0;
+}
+
+static void pop(struct gcs_joins *joins) {
+    if (!joins->sent) return;
+    joins->head = (joins->head + 1) % GCS_JOINS_MAX;
+    joins->count--;
+    joins->sent--;
+}
+
+static void queue_join(struct gcs *gcs, int64_t seqno, int code) {
+    struct gcs_joins *joins = &gcs->joins;
+    if (joins->count == GCS_JOINS_MAX) {
+        xb_log_warning(gcs->log, "More than %d JOINs of this node are under way, one is dropped", GCS_JOINS_MAX);
+        return;
+    }
+    *pending(joins, joins->count++) = (struct gcs_join_message){seqno, code};
+}
+
+/* The state in which what is queued now will be looked at. */
+static enum gcs_node_state expected_state(const struct gcs *gcs) {
+    return gcs->group_state == GCS_PRIMARY ? gcs_own_state(gcs) : gcs->primary_state;
+}
+
+/* A joiner has one result: a newer one replaces it, an older success is of no use. */
+static void queue_result(struct gcs *gcs, int64_t seqno, int code) {
+    struct gcs_joins *joins = &gcs->joins;
+    if (joins->count) {
+        if (code >= 0 && seqno < pending(joins, joins->count - 1)->seqno) return;
+        if (joins->count > joins->sent) joins->count--;
+    }
+    queue_join(gcs, seqno, code);
+}
+
+void gcs_join(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, int code, int64_t now_ns) {
+    if (gcs->is_closing) return;
+    enum gcs_node_state state = expected_state(gcs);
+    if (state != GCS_NODE_JOINER && state != GCS_NODE_DONOR) {
+        xb_log_debug(gcs->log, "JOIN in state %s has no effect", gcs_node_state_name(state));
+        return;
+    }
+    /* A failure counts for whatever transfer is going on; a success of another history does not. */
+    if (code >= 0 && !xb_uuid_equal(group_uuid, &gcs->group_uuid)) return;
+    gcs_enter(gcs, now_ns);
+    if (state == GCS_NODE_JOINER)
+        queue_result(gcs, seqno, code);
+    else
+        queue_join(gcs, seqno, code);
+    gcs_leave(gcs, now_ns);
+}
+
+void gcs_give_up_transfer(struct gcs *gcs, int code, const char *why) {
+    struct gcs_joins *joins = &gcs->joins;
+    for (size_t i = 0; i < joins->count; i++)
+        if (pending(joins, i)->code >= 0) return; /* the state is here already */
+    xb_log_warning(gcs->log, "The state transfer to this node will not end: %s. It may be asked for again", why);
+    clear(joins);
+    queue_join(gcs, gcs->counter, code);
+}
+
+bool gcs_send_join(struct gcs *gcs) {
+    struct gcs_joins *joins = &gcs->joins;
+    if (joins->sent == joins->count) return false;
+    const struct gcs_join_message *join = pending(joins, joins->sent);
+    struct gcs_code code = {.group_uuid = gcs->group_uuid, .seqno = join->seqno, .code = join->code};
+    uint8_t bytes[GCS_CODE_SIZE];
+    struct xb_writer w = xb_writer_init(bytes, sizeof(bytes));
+    gcs_code_write(&w, &code);
+    uint64_t epoch = gcs->epoch;
+    joins->sent++;
+    if (!gcs_send_bytes(gcs, bytes, sizeof(bytes), GCS_MSG_JOIN)) return true;
+    if (gcs->epoch == epoch) joins->sent--;
+    return false;
+}
+
+void gcs_joins_configuration(struct gcs *gcs) {
+    enum gcs_node_state state = gcs_own_state(gcs);
+    gcs->joins.sent = 0;
+    if (state != GCS_NODE_JOINER && state != GCS_NODE_DONOR) clear(&gcs->joins);
+}
+
+static void deliver_join(struct gcs *gcs, int code) {
+    struct gcs_action action = {
+        .type = GCS_JOIN, .code = code, .sender = gcs->own_index, .sender_uuid = gcs->uuid};
+    gcs_deliver(gcs, &action);
+}
+
+static void donor_is_done(struct gcs *gcs, struct gcs_member *donor, int code) {
+    bool is_own = gcs_is_own(gcs, donor);
+    bool is_over = donor->desync_count <= 1;
+    bool is_my_donor = !is_own && gcs_own_state(gcs) == GCS_NODE_JOINER && xb_uuid_equal(&donor->joiner, &gcs->uuid);
+    donor->desync_count = is_over ? 0 : donor->desync_count - 1;
+    if (is_over) donor->state = GCS_NODE_JOINED;
+    if (code < 0)
+        xb_log_warning(gcs->log, "State transfer by %s failed: %s", gcs_member_name(donor), strerror(-code));
+    else
+        xb_log_info(gcs->log, "%s has %s", gcs_member_name(donor),
+                    is_over ? "finished its state transfer or desync" : "finished one of several transfers or desyncs");
+    if (is_my_donor && code < 0) gcs_give_up_transfer(gcs, code, "the donor failed");
+    if (!is_own) return;
+    pop(&gcs->joins);
+    if (!is_over) return; /* still DONOR for the group (section 21.7) */
+    gcs_flow_joined(gcs);
+    deliver_join(gcs, code);
+}
+
+static void joiner_is_done(struct gcs *gcs, struct gcs_member *joiner, int code) {
+    joiner->state = code < 0 ? GCS_NODE_PRIM : GCS_NODE_JOINED;
+    if (code >= 0) gcs->joined_count++;
+    if (code < 0)
+        xb_log_warning(gcs->log, "State transfer to %s failed: %s", gcs_member_name(joiner), strerror(-code));
+    else
+        xb_log_info(gcs->log, "State transfer to %s is complete", gcs_member_name(joiner));
+    if (!gcs_is_own(gcs, joiner)) return;
+    clear(&gcs->joins);
+    gcs_throttle_end(gcs);
+    if (code >= 0) gcs_flow_joined(gcs);
+    deliver_join(gcs, code);
+}
+
+void gcs_handle_join(struct gcs *gcs, struct gcs_member *member, const struct gcs_code *message) {
+    int code = message->code < -INT16_MAX ? -EPROTO : message->code > 0 ? 0 : (int)message->code;
+    switch (member->state) {
+    case GCS_NODE_DONOR:
+        donor_is_done(gcs, member, code);
+        return;
+    case GCS_NODE_JOINER:
+        joiner_is_done(gcs, member, code);
+        return;
+    case GCS_NODE_JOINED:
+    case GCS_NODE_SYNCED: /* repeated ones are normal */
+        break;
+    case GCS_NODE_PRIM:
+    case GCS_NODE_NON_PRIM:
+        xb_log_warning(gcs->log, "JOIN of %s in state %s is ignored", gcs_member_name(member),
+                       gcs_node_state_name(member->state));
+    }
+    if (gcs_is_own(gcs, member)) pop(&gcs->joins);
+}

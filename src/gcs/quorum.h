@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From state messages to a configuration (spec 05 sections 7.1 to 7.3). Looks at nothing but its arguments. */
+#ifndef XB_GCS_QUORUM_H
+#define XB_GCS_QUORUM_H
+
+#include "gcs/messages.h"
+
+struct gcs_quorum {
+    bool is_primary;
+    const struct gcs_state_message *representative;
+    int exchange_version;
+    struct xb_uuid group_uuid;
+    int64_t counter, conf_id, last_applied;
+    struct gcs_versions versions; /* -1 if not primary */
+    int vote_policy;
+};
+
+/* messages: one of each member in order, count > 0. */
+void gcs_quorum_compute(struct gcs_quorum *quorum, const struct gcs_state_message *const *messages, size_t count,
+                        const struct xb_log *log);
+
+#endif
