@@ -46,7 +46,6 @@ static bool is_connected(const struct gmcast *mesh, const struct mesh_entry *ent
 
 static void remove_at(struct gmcast *mesh, size_t i) {
     mesh->entries[i] = mesh->entries[--mesh->entry_count];
-    mesh->is_changed = true; /* it may be in a list that is known already */
 }
 
 void mesh_book_remove(struct gmcast *mesh, const char *address) {
@@ -130,8 +129,10 @@ bool mesh_book_is_listed(const struct gmcast *mesh, const char *address) {
 
 void mesh_book_gossip(struct gmcast *mesh) {
     for (size_t i = 0; i < mesh->established_count; i++) {
-        const struct mesh_link *link = mesh->established[i];
-        for (size_t k = 0; k < link->node_count && link->state == LINK_OK; k++) {
+        struct mesh_link *link = mesh->established[i];
+        if (!link->is_news || link->state != LINK_OK) continue;
+        link->is_news = false;
+        for (size_t k = 0; k < link->node_count; k++) {
             const struct mesh_node *node = &link->nodes[k];
             bool is_reached = xb_uuid_equal(&node->uuid, &mesh->config.uuid) ||
                               mesh_nodes_contain(mesh->nodes, mesh->node_count, &node->uuid);
@@ -172,6 +173,9 @@ static bool finish(struct gmcast *mesh, size_t i) {
     struct mesh_entry *entry = &mesh->entries[i];
     xb_log_info(mesh->log, "cleaning up %s (%s)", XB_UUID_SHORT(&entry->uuid), entry->address);
     if (!entry->is_configured) {
+        /* After a ban an address is welcome again if peers list it; one that did not answer must be listed anew. */
+        for (size_t k = 0; k < mesh->link_count && entry->is_banned; k++) mesh->links[k]->is_news = true;
+        mesh->is_changed |= entry->is_banned;
         remove_at(mesh, i);
         return true;
     }

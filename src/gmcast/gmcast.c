@@ -215,6 +215,7 @@ int64_t gmcast_tick(struct gmcast *mesh, int64_t now_ns) {
         if (now_ns >= mesh->check_due_ns) {
             mesh_liveness_check(mesh);
             mesh_relays_update(mesh);
+            mesh_topology_change_send(mesh);
             mesh->check_due_ns = now_ns + mesh_liveness_period(mesh);
         }
         if (now_ns >= mesh->dial_due_ns) mesh_book_scan(mesh);

@@ -64,6 +64,7 @@ struct mesh_link {
     int64_t established_ns;
     struct mesh_node *nodes; /* what the peer lists, ascending UUIDs */
     size_t node_count;
+    bool is_news; /* that list is to be looked through for addresses */
     uint64_t told_version; /* of the own list, as sent last; 0: never */
     struct mesh_link *bucket_next;
 };

@@ -68,7 +68,7 @@ void mesh_topology_change_send(struct gmcast *mesh) {
     for (size_t i = 0; i < mesh->established_count; i++) {
         struct mesh_link *link = mesh->established[i];
         if (link->state != LINK_OK || link->told_version == mesh->version) continue;
-        if (!buf && !(buf = build_list(mesh))) return; /* no memory: told at the next change */
+        if (!buf && !(buf = build_list(mesh))) return; /* no memory: told at the next check */
         int rc = mesh->io.send(mesh->io.ctx, link->conn, 0, buf);
         if (rc)
             mesh_link_fail(mesh, link, "cannot send the topology (error %d)", rc);
@@ -114,5 +114,6 @@ void mesh_topology_change_receive(struct gmcast *mesh, struct mesh_link *link, c
     free(link->nodes);
     link->nodes = nodes;
     link->node_count = (size_t)count;
+    link->is_news = true;
     mesh->is_changed = true;
 }
