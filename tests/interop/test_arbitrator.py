@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""xebec-arbitrator as a member of a running stock cluster over TLS, through joins, crashes and partitions of its peers."""
+import os
+import signal
+import subprocess
+import tempfile
+
+from common import STOCK, fresh_schema, labs, running, wait_until
+
+ARBITRATOR = os.environ.get("XEBEC_ARBITRATOR", os.path.join(labs.ROOT, "build/release/src/arbitrator/xebec-arbitrator"))
+
+
+def cluster():
+    return running([STOCK] * 2)
+
+
+class Arbitrator:
+    def __init__(self, lab, *arguments):
+        c = lab.certs
+        self.port = labs.free_ports(1)[0]
+        self.dir = tempfile.mkdtemp(dir=lab.dir, prefix="arbitrator-")
+        options = ("gmcast.listen_addr=tcp://127.0.0.1:%d;socket.ssl_key=%s/server-key.pem;socket.ssl_cert=%s/server-cert.pem;socket.ssl_ca=%s/ca.pem"
+                   % (self.port, c, c, c))
+        self.log_path = os.path.join(self.dir, "log")
+        self.process = subprocess.Popen([ARBITRATOR, "--address", "gcomm://" + lab.members(), "--group", lab.cluster, "--options", options,
+                                         "--workdir", self.dir, "--log", self.log_path] + list(arguments))
+
+    def log(self):
+        with open(self.log_path) as f:
+            return f.read()
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+def with_arbitrator(lab):
+    a = Arbitrator(lab)
+    lab.wait_size(3)
+    wait_until("arbitrator synced", lambda: "Synchronized with group" in a.log())
+    return a
+
+
+def test_joins_and_leaves_gracefully(lab):
+    fresh_schema(lab, "a")
+    a = with_arbitrator(lab)
+    lab[1].sql("CREATE TABLE a.t (id INT PRIMARY KEY, v LONGTEXT)")
+    lab[2].sql("SET SESSION wsrep_sync_wait=15", "INSERT INTO a.t VALUES (1, REPEAT('x', 10000000))")
+    lab.checksums("a")
+    a.process.send_signal(signal.SIGTERM)
+    assert a.stop() == 0          # a second signal is harmless
+    lab.wait_size(2)
+    lab[1].sql("INSERT INTO a.t VALUES (2, 'after')")
+
+
+def test_keeps_quorum_when_a_node_crashes(lab):
+    a = with_arbitrator(lab)
+    lab[2].kill()
+    wait_until("node 1 and the arbitrator go on", lambda: lab[1].try_status("wsrep_cluster_size") == "2" and lab[1].status("wsrep_cluster_status") == "Primary")
+    lab[1].sql("INSERT INTO a.t VALUES (3, 'crash')")
+    lab[2].start().wait_synced()
+    lab.wait_size(3)
+    lab.checksums("a")
+    assert a.stop() == 0
+
+
+def test_holds_the_group_while_both_are_away(lab):
+    a = with_arbitrator(lab)
+    lab.wait_equal_seqno()
+    for n in lab.nodes:
+        n.stop()
+    assert a.process.poll() is None
+    for n in lab.nodes:
+        n.start().wait_synced()   # the arbitrator is the primary component that they come back to
+    lab.wait_size(3)
+    assert a.stop() == 0
+
+
+def test_partition_and_merge(lab):
+    a = with_arbitrator(lab)
+    lab[2].sql("SET GLOBAL wsrep_provider_options='gmcast.isolate=1'")
+    wait_until("node 1 keeps quorum with the arbitrator", lambda: lab[1].try_status("wsrep_cluster_size") == "2" and lab[1].status("wsrep_cluster_status") == "Primary", limit=40)
+    lab[1].sql("INSERT INTO a.t VALUES (4, 'partition')")
+    lab[2].sql("SET GLOBAL wsrep_provider_options='gmcast.isolate=0'")
+    lab[2].wait_synced()
+    lab.wait_size(3)
+    lab.checksums("a")
+    a.process.send_signal(signal.SIGSTOP)
+    wait_until("the frozen arbitrator is excluded", lambda: lab[1].try_status("wsrep_cluster_size") == "2", limit=40)
+    a.process.send_signal(signal.SIGCONT)
+    lab.wait_size(3)
+    assert a.stop() == 0
+
+
+def test_a_wrong_group_name_or_certificate_is_refused(lab):
+    a = Arbitrator(lab, "--group", "other")
+    try:
+        wait_until("it gives up and says why", lambda: a.process.poll() is not None, limit=60)
+        assert a.process.returncode != 0
+        assert "invalid group" in a.log()
+    finally:
+        if a.process.poll() is None:
+            a.stop()
+    assert lab[1].status("wsrep_cluster_size") == "2"

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One node of ours among two stock ones, and one stock node among two of ours, over TLS: SST, IST, writes everywhere."""
+import shutil
+
+from common import OURS, STOCK, fresh_schema, running
+
+COMPLAINTS = ("checksum", "protocol error", "protocol violation", "malformed")
+
+
+def cluster():
+    return running([STOCK] * 3, start=False)
+
+
+def start_over(lab, providers):
+    """New empty servers with these providers."""
+    lab.close()
+    for n, p in zip(lab.nodes, providers):
+        shutil.rmtree(n.dir, ignore_errors=True)
+        n.__init__(lab, n.index, p)
+    lab.start_all()      # nodes 2 and 3 join by SST
+    lab.wait_size(3)
+
+
+def exercise(lab, rejoining):
+    """Writes on every node; the node `rejoining` misses some and comes back by IST; then all are equal."""
+    fresh_schema(lab, "m")
+    lab[1].sql("CREATE TABLE m.t (id INT AUTO_INCREMENT PRIMARY KEY, node INT, v VARCHAR(100))")
+    for n in lab.nodes:
+        n.sql("SET SESSION wsrep_sync_wait=15", *["INSERT INTO m.t (node, v) VALUES (%d, REPEAT('v', %d))" % (n.index, i) for i in range(50)])
+    rejoining.stop()
+    others = lab.running()
+    for n in others:
+        n.sql("CREATE TABLE m.while_away%d (a INT PRIMARY KEY)" % n.index, "UPDATE m.t SET v = CONCAT(v, 'x') WHERE node = %d" % n.index)
+    size = len(rejoining.log())
+    rejoining.start().wait_synced()
+    lab.wait_size(3)
+    assert "Streaming the backup" not in rejoining.log()[size:]
+    rejoining.kill()
+    for n in others:
+        n.sql("INSERT INTO m.t (node, v) VALUES (%d, 'killed')" % n.index)
+    rejoining.start().wait_synced()
+    lab.wait_size(3)
+    for n in lab.nodes:
+        n.sql("SET SESSION wsrep_sync_wait=15", "DELETE FROM m.t WHERE node = %d LIMIT 5" % n.index, "CREATE TABLE m.end%d (a INT PRIMARY KEY)" % n.index)
+    assert len(lab.checksums("m")) == 6
+    uuids = {n.status("wsrep_cluster_state_uuid") for n in lab.nodes}
+    assert len(uuids) == 1
+    for n in lab.nodes:
+        bad = [line for line in n.log().splitlines() if any(c in line.lower() for c in COMPLAINTS) and "[Note]" not in line]
+        assert not bad, (n.name, bad[:3])
+
+
+def test_ours_joins_two_stock_nodes(lab):
+    start_over(lab, [STOCK, STOCK, OURS])
+    exercise(lab, lab[3])
+
+
+def test_stock_joins_two_of_ours(lab):
+    start_over(lab, [OURS, OURS, STOCK])
+    exercise(lab, lab[3])

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What tests with real servers share: where they run, which provider they test, and small helpers around SQL."""
+import contextlib
+import os
+import shutil
+import tempfile
+
+import lab as labs
+
+DEADLOCK = 1213
+
+# The tests themselves are proved against the stock provider with XEBEC_PROVIDER=/usr/lib/galera/libgalera_smm.so.
+OURS, STOCK, Trouble, wait_until = labs.OURS, labs.STOCK, labs.Trouble, labs.wait_until
+
+
+@contextlib.contextmanager
+def running(providers, start=True, **settings):
+    """A lab under a temporary directory; kept for inspection when XEBEC_KEEP is set or something fails."""
+    directory = tempfile.mkdtemp(prefix="xebec-cluster-")
+    lab = labs.Lab(directory, providers, **settings)
+    try:
+        with lab:
+            yield lab.start_all() if start else lab
+    except BaseException:
+        print("# kept: %s" % directory, flush=True)
+        raise
+    if os.environ.get("XEBEC_KEEP"):
+        print("# kept: %s" % directory, flush=True)
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def errno_of(connection, statement):
+    """Runs the statement -> 0 or the server's error number"""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+        return 0
+    except labs.pymysql.MySQLError as e:
+        return e.args[0]
+
+
+def fresh_schema(lab, name):
+    """Drops and makes the schema on node 1, waits until all have it."""
+    lab.running()[0].sql("DROP DATABASE IF EXISTS `%s`" % name, "CREATE DATABASE `%s`" % name)
+    lab.wait_equal_seqno()

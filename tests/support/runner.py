@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs test modules: every function test_* in the order of the file, with what the module's `cluster()` yields.
+
+A module has a function `cluster()`, a context manager whose value is passed to each of its tests; one cluster serves
+them all, since servers are slow to start. The last line says `N passed, N failed`.
+"""
+import importlib.util
+import os
+import sys
+import time
+import traceback
+
+
+def load(path):
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    spec = importlib.util.spec_from_file_location(os.path.basename(path)[:-3], path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_module(path, only):
+    module = load(path)
+    tests = [(n, f) for n, f in vars(module).items() if n.startswith("test_") and callable(f) and (not only or only in n)]
+    passed = failed = 0
+    if not tests:
+        return passed, failed
+    title = os.path.relpath(path)
+    print("# %s: %s" % (title, (module.__doc__ or "").splitlines()[0] if module.__doc__ else ""), flush=True)
+    try:
+        with module.cluster() as cluster:
+            for name, test in tests:
+                start = time.monotonic()
+                try:
+                    test(cluster)
+                    passed += 1
+                    print("ok     %s %s (%.1f s)" % (title, name, time.monotonic() - start), flush=True)
+                except Exception:
+                    failed += 1
+                    print("FAILED %s %s (%.1f s)\n%s" % (title, name, time.monotonic() - start, traceback.format_exc()), flush=True)
+    except Exception:
+        failed += len(tests) - passed - failed
+        print("FAILED %s: its cluster did not start or stop\n%s" % (title, traceback.format_exc()), flush=True)
+    return passed, failed
+
+
+def main(arguments):
+    only = None
+    if "-k" in arguments:
+        i = arguments.index("-k")
+        only = arguments[i + 1]
+        del arguments[i:i + 2]
+    paths = []
+    for a in arguments:
+        paths += [os.path.join(a, f) for f in sorted(os.listdir(a)) if f.startswith("test_") and f.endswith(".py")] if os.path.isdir(a) else [a]
+    passed = failed = 0
+    for path in paths:
+        p, f = run_module(path, only)
+        passed, failed = passed + p, failed + f
+    print("%d passed, %d failed" % (passed, failed), flush=True)
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
