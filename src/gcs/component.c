@@ -52,7 +52,6 @@ static void found_group(struct gcs *gcs, struct gcs_member *self, int64_t calend
     gcs->cut.last_applied = gcs->counter;
     self->state = GCS_NODE_JOINED;
     self->last_applied = gcs->counter;
-    gcs->primary_state = GCS_NODE_JOINED;
 }
 
 /* Step 4: the members of the view; who was a member before keeps what is known of it. */
