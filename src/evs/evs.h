@@ -66,6 +66,8 @@ struct evs_down {
     void (*allow)(void *ctx, const struct xb_uuid *node);
     void (*evict)(void *ctx, const struct xb_uuid *node);
     void (*unevict)(void *ctx, const struct xb_uuid *node); /* NULL: all */
+    /* Address of a node for the text of evs_delayed_list, cut to size; "" if unknown. May be NULL. */
+    void (*address)(void *ctx, const struct xb_uuid *node, char *text, size_t size);
 };
 
 struct evs_up {
@@ -88,6 +90,7 @@ struct evs_options { /* spec 03 section 12; times in ns */
     uint32_t debug_log_mask, info_log_mask;
 };
 void evs_options_default(struct evs_options *options);
+int evs_options_check(const struct evs_options *options); /* the ranges at start: 0 or -ERANGE */
 
 /* restored_view: a saved primary view (its seq + 1 is the first own view seq), or NULL. Keeps log and random. */
 struct evs *evs_new(const struct xb_uuid *uuid, const struct evs_options *options, const struct view_id *restored_view,
@@ -98,7 +101,7 @@ void evs_free(struct evs *evs);
 /* CLOSED -> JOINING (section 9.2). The announce phase (JOINs every 0.5 s until somebody is known or announce_timeout)
  * is done here by timers; is_bootstrap skips it and goes to the singleton view at once. */
 void evs_start(struct evs *evs, bool is_bootstrap, int64_t announce_timeout_ns, int64_t now_ns);
-/* Begins a graceful leave; the empty view follows (section 9.10), at the latest after linger_ns. */
+/* Begins a graceful leave; the empty view follows (section 9.10), at the latest after linger_ns (0: at once). */
 void evs_leave(struct evs *evs, int64_t linger_ns, int64_t now_ns);
 
 /* One EVS message from the transport; source = original sender of the transport header.
@@ -107,7 +110,11 @@ int evs_receive(struct evs *evs, const struct xb_uuid *source, const uint8_t *da
 /* Hint of the transport (section 18.8). */
 void evs_peer_lost(struct evs *evs, const struct xb_uuid *peer, bool is_refused, int64_t now_ns);
 
-/* Does what is due. -> when to be called again at the latest (XB_NEVER when CLOSED). */
+/*
+ * Does what is due. -> when to be called again at the latest (XB_NEVER when CLOSED).
+ * To be called after every batch of other calls: received messages are answered (completion, acknowledgement, JOIN)
+ * from here, one answer a batch, and what evs_submit made deliverable is delivered from here, never inside evs_submit.
+ */
 int64_t evs_tick(struct evs *evs, int64_t now_ns);
 
 /*
@@ -136,6 +143,15 @@ struct evs_stats {
     int64_t sent_user, sent_delegate, sent_gap, sent_join, sent_install, sent_leave;
     int64_t retransmitted, recovered, delivered_safe;
 };
+/* The other members of the current view (section 18.10). */
+struct evs_peer {
+    struct xb_uuid uuid;
+    int64_t lag;       /* messages of the view that it has not acknowledged yet */
+    int64_t silent_ns; /* since its last progress */
+    bool is_suspected;
+};
+size_t evs_get_peers(const struct evs *evs, struct evs_peer *peers, size_t max, int64_t now_ns);
+
 void evs_get_stats(const struct evs *evs, struct evs_stats *stats);
 void evs_reset_stats(struct evs *evs);
 size_t evs_delayed_list(const struct evs *evs, char *text, size_t size); /* uuid:address:count, comma separated */

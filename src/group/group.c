@@ -11,6 +11,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum phase { PHASE_NEW, PHASE_RUNNING, PHASE_LEAVING, PHASE_OVER };
@@ -79,6 +80,14 @@ static void evict(void *ctx, const struct xb_uuid *node) {
 static void unevict(void *ctx, const struct xb_uuid *node) {
     struct group *group = ctx;
     gmcast_unevict(group->gmcast, node);
+}
+
+static void address(void *ctx, const struct xb_uuid *node, char *text, size_t size) {
+    struct group *group = ctx;
+    char found[GMCAST_ADDRESS_SIZE] = "";
+    gmcast_conn conn;
+    gmcast_peer_info(group->gmcast, node, &conn, found);
+    snprintf(text, size, "%s", found);
 }
 
 /* EVS -> PC */
@@ -182,7 +191,7 @@ static int create_layers(struct group *group, const struct group_config *config,
                          const struct gcs_up *gcs_up, struct xb_random *random, int64_t now_ns) {
     const struct xb_uuid *uuid = &config->gmcast.uuid;
     struct gmcast_up gmcast_up = {group, on_transport_message, on_peer_lost, on_transport_fatal};
-    struct evs_down evs_down = {group, broadcast, unicast, allow, evict, unevict};
+    struct evs_down evs_down = {group, broadcast, unicast, allow, evict, unevict, address};
     struct evs_up evs_up = {group, on_evs_view, on_evs_message, on_evs_fatal};
     struct pc_down pc_down = {group, submit_to_evs, on_stable_view, is_evicted};
     struct pc_up pc_up = {group, on_pc_view, on_pc_message, save_view, weight_changed, on_pc_fatal};

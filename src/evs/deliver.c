@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Delivery upwards: in a regular view (spec 03 section 8.5) and what is left at its end (section 8.6). */
+#include "evs/internal.h"
+
+void evs_up_view(struct evs *evs, const struct evs_view *view) {
+    evs->upcalls++;
+    evs->up.view(evs->up.ctx, view, evs->now_ns);
+    evs->upcalls--;
+}
+
+static void pass_up(struct evs *evs, struct evs_message *message, const uint8_t *payload, size_t size) {
+    message->payload = payload;
+    message->size = size;
+    evs->up.message(evs->up.ctx, message, evs->now_ns);
+}
+
+/* The slot is a copy: the upper layer may send from inside, and the ring may move. Its buffer stays until the message
+ * is marked as delivered. */
+static void deliver_slot(struct evs *evs, struct evs_slot slot, size_t rank, int64_t seq) {
+    struct evs_message message = {.source = evs->members[rank], .view = evs->view, .user_type = slot.user_type,
+                                  .order = (enum evs_order)slot.order, .seq = seq};
+    const uint8_t *payload = slot.buf ? slot.buf->mem + slot.offset : NULL;
+    evs->upcalls++;
+    if (slot.flags & EVS_FLAG_AGGREGATE) {
+        struct xb_reader r = xb_reader_init(payload, slot.size);
+        struct evs_part part;
+        while (evs_part_next(&r, &part)) {
+            message.user_type = part.user_type;
+            pass_up(evs, &message, part.payload, part.size);
+        }
+    } else {
+        pass_up(evs, &message, payload, slot.size);
+    }
+    evs->upcalls--;
+    if (slot.order == EVS_SAFE) evs->stats.delivered_safe++;
+    if (slot.order == EVS_SAFE && rank == evs->own_rank) evs_stats_latency(evs, evs->now_ns - slot.created_ns);
+}
+
+void evs_deliver(struct evs *evs) {
+    int64_t seq;
+    size_t rank;
+    if (evs->upcalls || evs->state == EVS_CLOSED) return;
+    while (evs_map_deliverable(&evs->map, &seq, &rank)) {
+        const struct evs_slot *slot = evs_map_find(&evs->map, rank, seq);
+        if (slot->order != EVS_DROP) deliver_slot(evs, *slot, rank, seq);
+        evs_map_delivered(&evs->map, rank, seq);
+    }
+    if (evs->causal.count) evs_causal_release(evs, evs->map.safe);
+}
+
+/* Does the view change deliver what is held from this source up to seq? Without a pending INSTALL the node is closing. */
+static bool is_agreed(const struct evs *evs, size_t rank, int64_t seq) {
+    if (evs->map.ranks[rank].lu <= seq) return false; /* behind a hole that nobody can fill */
+    if (!evs->install) return true;
+    const struct evs_entry *e = evs_report_find(evs->install, &evs->members[rank]);
+    return e && seq <= e->hs;
+}
+
+void evs_deliver_trans(struct evs *evs) {
+    int64_t seq;
+    size_t rank;
+    while (evs_map_pending(&evs->map, &seq, &rank)) {
+        const struct evs_slot *slot = evs_map_find(&evs->map, rank, seq);
+        if (slot->order != EVS_DROP && is_agreed(evs, rank, seq)) deliver_slot(evs, *slot, rank, seq);
+        evs_map_delivered(&evs->map, rank, seq);
+    }
+}
