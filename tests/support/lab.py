@@ -4,8 +4,10 @@
 A Lab owns a directory, free ports, certificates and its servers, and stops these by pid. Everything that a server says
 is in DIR/nI/error.log. Nothing here sleeps to hide a race: every wait is for a condition and has a limit.
 """
+import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -25,17 +27,16 @@ class Trouble(Exception):
 
 
 def free_ports(count):
-    """-> count ports that nobody listens on; the sockets are held until all are found, so they differ."""
-    held = []
-    try:
-        while len(held) < count:
-            s = socket.socket()
-            s.bind(("127.0.0.1", 0))
-            held.append(s)
-        return [s.getsockname()[1] for s in held]
-    finally:
-        for s in held:
-            s.close()
+    """-> count ports that nobody listens on, below the range that the kernel hands out by itself (or a port of a stopped
+    node might be taken by a connection before it starts again)"""
+    found = []
+    while len(found) < count:
+        port = random.randint(10000, 32000)
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+    return found
 
 
 def wait_until(what, condition, limit=60.0, step=0.05):
@@ -96,7 +97,7 @@ class Node:
                       "require_secure_transport=ON\n").format(c=c) if lab.tls else ""
         client_tls = ("ssl_ca={c}/ca.pem\nssl_cert={c}/client-cert.pem\nssl_key={c}/client-key.pem\n").format(c=c) if lab.tls else ""
         sst_tls = ("encrypt=4\nssl_ca={c}/ca.pem\nssl_cert={c}/server-cert.pem\nssl_key={c}/server-key.pem\n").format(c=c) \
-            if lab.tls and lab.sst == "mariabackup" else ""
+            if lab.tls and lab.sst != "mysqldump" else ""
         with open(os.path.join(self.dir, "my.cnf"), "w") as f:
             f.write("""[mysqld]
 datadir={n.data}
