@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Accepting, and bounding what strangers can take (spec 02 section 22.4): connections that have not delivered a datagram
- * are limited in total and by address; at a limit the oldest silent one goes. Without descriptors the listener pauses.
+ * Accepting, and bounding what strangers can take (spec 02 section 22.4): connections that have not delivered a
+ * datagram are limited in total and by address; at a limit the oldest silent one goes. Without descriptors the listener
+ * pauses.
  */
 #include "net/internal.h"
 

@@ -29,8 +29,8 @@
 
 #define NET_QUEUE_BYTES_MAX ((size_t)32 << 20) /* queued datagrams of a connection (section 14.2) */
 #define NET_CONNS_MAX 1024
-/* Accepted connections that have not yet delivered a datagram. At a limit the oldest that has said nothing is dropped: a
- * peer is through in milliseconds, what is old and silent is none. */
+/* Accepted connections that have not yet delivered a datagram. At a limit the oldest that has said nothing is dropped:
+ * a peer is through in milliseconds, what is old and silent is none. */
 #define NET_HALF_OPEN_MAX 256
 #define NET_HALF_OPEN_PER_HOST_MAX 32
 

@@ -2,8 +2,8 @@
 /*
  * Receiving: as much as the socket has, up to a bound, with one system call; then every whole datagram in it.
  *
- * All connections read into the net's one scratch buffer; what is left of a datagram whose end is still to come moves to
- * the connection and back. So an idle or half-open connection holds no buffer.
+ * All connections read into the net's one scratch buffer; what is left of a datagram whose end is still to come moves
+ * to the connection and back. So an idle or half-open connection holds no buffer.
  */
 #include "net/internal.h"
 

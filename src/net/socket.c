@@ -47,7 +47,8 @@ int net_socket_listen(const struct net_endpoint *at, const struct net_socket_opt
     if (fd < 0) return fd;
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     set_buffers(fd, options);
-    if (bind(fd, (const struct sockaddr *)&at->address, at->size) || listen(fd, SOMAXCONN)) return close_with(fd, errno);
+    if (bind(fd, (const struct sockaddr *)&at->address, at->size) || listen(fd, SOMAXCONN))
+        return close_with(fd, errno);
     return fd;
 }
 

@@ -12,7 +12,8 @@ struct net_socket_options {
 
 /* -> descriptor or negative errno */
 int net_socket_listen(const struct net_endpoint *at, const struct net_socket_options *options);
-/* Begins to connect, from bind_host if not NULL. The socket is writable when it is done. -> descriptor or negative errno */
+/* Begins to connect, from bind_host if not NULL. The socket is writable when it is done.
+ * -> descriptor or negative errno */
 int net_socket_connect(const struct net_endpoint *to, const char *bind_host, const struct net_socket_options *options);
 /* -> descriptor, or negative errno (-EAGAIN: nobody there) */
 int net_socket_accept(int listener, struct net_endpoint *peer, const struct net_socket_options *options);

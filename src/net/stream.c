@@ -306,8 +306,8 @@ int stream_handshake_step(struct stream *stream, struct xb_error *error) {
         ssize_t n = receive_ciphertext(stream, error);
         if (n == 0)
             return xb_fail(error, -ECONNRESET,
-                           "%s closed the connection during the TLS handshake: maybe it refused our certificate, see its "
-                           "log", stream->host);
+                           "%s closed the connection during the TLS handshake: maybe it refused our certificate, see "
+                           "its log", stream->host);
         if (n < 0) return (int)n;
     }
 }

@@ -36,8 +36,8 @@ struct stream *stream_new(int fd, const char *host, const struct stream_config *
 int stream_start_tls(struct stream *stream, bool is_server); /* 0 or -ENOMEM */
 /* One step without waiting: sends what is ready, takes what is there. -> 0 done, -EAGAIN, or an error */
 int stream_handshake_step(struct stream *stream, struct xb_error *error);
-/* Takes bytes from the peer into the read buffer without waiting. -> 0 (also if there are none), -ENODATA at the end, or
- * an error */
+/* Takes bytes from the peer into the read buffer without waiting. -> 0 (also if there are none), -ENODATA at the end,
+ * or an error */
 int stream_fill(struct stream *stream, struct xb_error *error);
 /* Waits until a socket is ready. deadline_ns: XB_NEVER for none. -> 0, -ECANCELED, -ETIMEDOUT */
 int stream_wait(int fd, short events, const struct stream_cancel *cancel, int64_t deadline_ns, struct xb_error *error);

@@ -206,10 +206,8 @@ ssize_t tls_session_read(struct tls_session *session, void *to, size_t size, str
 int tls_session_write(struct tls_session *session, const void *data, size_t size, struct xb_error *error) {
     if (session->failure.code) return tell_failure(session, error);
     if (size == 0) return 0;
-    ERR_clear_error();
     size_t n;
-    int rc = SSL_write_ex(session->ssl, data, size, &n);
-    if (rc == 1) return 0;
+    if (SSL_write_ex(session->ssl, data, size, &n) == 1) return 0; /* hot: the error queue is not cleared before */
     tls_explain_failure(session);
     return tell_failure(session, error);
 }

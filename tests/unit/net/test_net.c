@@ -729,7 +729,8 @@ static void test_addresses(void **state) {
         assert_string_equal(uri.host, good[i].host);
         assert_int_equal(uri.port, good[i].port);
     }
-    static const char *const bad[] = {"", ":4567", "host:65536", "host:-1", "host:1x", "[::1", "[::1]x", "toolongscheme://h"};
+    static const char *const bad[] = {"",        ":4567", "host:65536", "host:-1",
+                                      "host:1x", "[::1",  "[::1]x",     "toolongscheme://h"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) assert_int_equal(net_uri_parse(bad[i], &uri), -EINVAL);
 
     static const struct {
