@@ -75,8 +75,7 @@ static bool make_room(struct gmcast *mesh) {
     return true;
 }
 
-struct mesh_entry *mesh_book_add(struct gmcast *mesh, const char *address, const struct xb_uuid *uuid,
-                                 int64_t due_ns) {
+struct mesh_entry *mesh_book_add(struct gmcast *mesh, const char *address, const struct xb_uuid *uuid, int64_t due_ns) {
     struct mesh_entry *entry = mesh_book_find(mesh, address);
     if (entry) return entry;
     if (!make_room(mesh)) return NULL;
@@ -95,10 +94,10 @@ void mesh_book_failed(struct gmcast *mesh, const struct mesh_link *link) {
     struct mesh_entry *entry = mesh_book_find(mesh, link->address);
     if (!entry) return;
     if (entry->attempts < INT32_MAX) entry->attempts++;
-    int64_t delay_ns = is_slow(mesh, entry) ? MESH_RETRY_DELAY_SLOW : MESH_RETRY_DELAY;
+    int64_t delay_ns = is_slow(mesh, entry) ? MESH_RETRY_DELAY_SLOW_NS : MESH_RETRY_DELAY_NS;
     /* A peer that accepted us long ago did not just refuse us: look at once whether its process is still there. */
     if (link->established_ns && mesh->now_ns - link->established_ns > mesh->config.time_wait_ns)
-        delay_ns = MESH_RETRY_DELAY_LOST + (int64_t)xb_random_below(mesh->random, MESH_GOSSIP_SPREAD);
+        delay_ns = MESH_RETRY_DELAY_LOST_NS + (int64_t)xb_random_below(mesh->random, MESH_GOSSIP_SPREAD_NS);
     int64_t due_ns = mesh->now_ns + delay_ns;
     if (!entry->is_banned || entry->due_ns < due_ns) entry->due_ns = due_ns;
 }
@@ -137,7 +136,7 @@ void mesh_book_gossip(struct gmcast *mesh) {
             bool is_reached = xb_uuid_equal(&node->uuid, &mesh->config.uuid) ||
                               mesh_nodes_contain(mesh->nodes, mesh->node_count, &node->uuid);
             if (is_reached || !node->address[0] || mesh_book_is_own(mesh, node->address)) continue;
-            int64_t spread_ns = (int64_t)xb_random_below(mesh->random, MESH_GOSSIP_SPREAD);
+            int64_t spread_ns = (int64_t)xb_random_below(mesh->random, MESH_GOSSIP_SPREAD_NS);
             mesh_book_add(mesh, node->address, &node->uuid, mesh->now_ns + spread_ns);
         }
     }
@@ -156,7 +155,7 @@ static void dial(struct gmcast *mesh, struct mesh_entry *entry) {
     }
     if (conn != GMCAST_NO_CONN) mesh->io.close(mesh->io.ctx, conn);
     if (entry->attempts < INT32_MAX) entry->attempts++;
-    entry->due_ns = mesh->now_ns + MESH_RETRY_DELAY;
+    entry->due_ns = mesh->now_ns + MESH_RETRY_DELAY_NS;
 }
 
 /* The time of the ban is over, or nobody needs the address any more. */
@@ -182,7 +181,7 @@ static bool finish(struct gmcast *mesh, size_t i) {
     entry->uuid = xb_uuid_nil;
     entry->is_banned = entry->was_member = false;
     entry->attempts = 0;
-    entry->due_ns = mesh->now_ns + (is_slow(mesh, entry) ? MESH_RETRY_DELAY_SLOW : 0);
+    entry->due_ns = mesh->now_ns + (is_slow(mesh, entry) ? MESH_RETRY_DELAY_SLOW_NS : 0);
     return false;
 }
 

@@ -84,7 +84,8 @@ static void settle(struct gmcast *mesh) {
 }
 
 void mesh_leave(struct gmcast *mesh) {
-    if (mesh->depth == 1) settle(mesh);
+    bool has_left_something = mesh->is_changed || mesh->hint_count || mesh->fatal.code;
+    if (mesh->depth == 1 && has_left_something) settle(mesh);
     mesh->depth--;
 }
 
@@ -176,13 +177,27 @@ void gmcast_connected(struct gmcast *mesh, gmcast_conn conn, int64_t now_ns) {
 
 static void dispatch(struct gmcast *mesh, struct mesh_link *link, const struct wire_message *message) {
     switch (message->type) {
-    case WIRE_USER: mesh_user_receive(mesh, link, message); break;
-    case WIRE_HANDSHAKE: mesh_handshake_receive(mesh, link, message); break;
-    case WIRE_HANDSHAKE_RESPONSE: mesh_handshake_response_receive(mesh, link, message); break;
-    case WIRE_OK: mesh_ok_receive(mesh, link, message); break;
-    case WIRE_FAIL: mesh_fail_receive(mesh, link, message); break;
-    case WIRE_TOPOLOGY_CHANGE: mesh_topology_change_receive(mesh, link, message); break;
-    case WIRE_KEEPALIVE: mesh_keepalive_receive(mesh, link, message); break;
+    case WIRE_USER:
+        mesh_user_receive(mesh, link, message);
+        break;
+    case WIRE_HANDSHAKE:
+        mesh_handshake_receive(mesh, link, message);
+        break;
+    case WIRE_HANDSHAKE_RESPONSE:
+        mesh_handshake_response_receive(mesh, link, message);
+        break;
+    case WIRE_OK:
+        mesh_ok_receive(mesh, link, message);
+        break;
+    case WIRE_FAIL:
+        mesh_fail_receive(mesh, link, message);
+        break;
+    case WIRE_TOPOLOGY_CHANGE:
+        mesh_topology_change_receive(mesh, link, message);
+        break;
+    case WIRE_KEEPALIVE:
+        mesh_keepalive_receive(mesh, link, message);
+        break;
     }
 }
 
@@ -257,15 +272,9 @@ void gmcast_isolate(struct gmcast *mesh, int mode, int64_t now_ns) {
     mesh_enter(mesh, now_ns);
     mesh->is_isolated = mode != 0;
     mesh->is_changed = true;
-    if (mode == 0) {
-        for (size_t i = 0; i < mesh->entry_count; i++)
-            if (!mesh->entries[i].is_banned) mesh->entries[i].due_ns = now_ns;
-    } else {
-        close_all(mesh);
-    }
+    if (mode != 0) close_all(mesh);
     if (mode == 2)
-        mesh_fail_fatally(mesh, -ECANCELED,
-                          "Gcomm backend termination was requested by setting gmcast.isolate=2.");
+        mesh_fail_fatally(mesh, -ECANCELED, "Gcomm backend termination was requested by setting gmcast.isolate=2.");
     mesh_leave(mesh);
 }
 

@@ -6,7 +6,7 @@
 #include "gmcast/messages.h"
 
 int64_t mesh_liveness_period(const struct gmcast *mesh) {
-    int64_t period_ns = xb_earlier(MESH_CHECK_PERIOD, mesh->config.peer_timeout_ns / 6);
+    int64_t period_ns = xb_earlier(MESH_CHECK_PERIOD_NS, mesh->config.peer_timeout_ns / 6);
     return period_ns > XB_MS ? period_ns : XB_MS;
 }
 

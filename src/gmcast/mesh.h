@@ -14,23 +14,23 @@
 #include "gmcast/gmcast.h"
 #include "gmcast/wire.h"
 
-#define MESH_LINKS_MAX 512           /* connections of any state; more are refused or not dialled */
-#define MESH_UNFINISHED_MAX 128      /* accepted connections before OK, in total; more are refused */
-#define MESH_UNFINISHED_HOST_MAX 32  /* ... and from one host */
-#define MESH_DIALS_MAX 64            /* own connections before OK; other addresses wait for their turn */
-#define MESH_ENTRIES_MAX 1024        /* addresses in the book; gossip beyond that is ignored */
-#define MESH_OWN_MAX 64              /* addresses found to be this node; the oldest is forgotten */
-#define MESH_ISSUED_MAX 64           /* own handshake UUIDs remembered, to recognize this node as dialled peer */
-#define MESH_EVICTED_MAX 1024        /* the oldest is forgotten */
-#define MESH_HINTS_MAX 64            /* lost peers not told yet; more are not told (a hint only) */
-#define MESH_BUCKETS 128             /* a power of two */
-#define MESH_NODES_MAX 221           /* largest list that fits into a datagram (section 22.14) */
+#define MESH_LINKS_MAX 512          /* connections of any state; more are refused or not dialled */
+#define MESH_UNFINISHED_MAX 128     /* accepted connections before OK, in total; more are refused */
+#define MESH_UNFINISHED_HOST_MAX 32 /* ... and from one host */
+#define MESH_DIALS_MAX 64           /* own connections before OK; other addresses wait for their turn */
+#define MESH_ENTRIES_MAX 1024       /* addresses in the book; gossip beyond that is ignored */
+#define MESH_OWN_MAX 64             /* addresses found to be this node; the oldest is forgotten */
+#define MESH_ISSUED_MAX 64          /* own handshake UUIDs remembered, to recognize this node as dialled peer */
+#define MESH_EVICTED_MAX 1024       /* the oldest is forgotten */
+#define MESH_HINTS_MAX 64           /* lost peers not told yet; more are not told (a hint only) */
+#define MESH_BUCKETS 128            /* a power of two */
+#define MESH_NODES_MAX 221          /* largest list that fits into a datagram (section 22.14) */
 
-#define MESH_CHECK_PERIOD (500 * XB_MS)
-#define MESH_RETRY_DELAY XB_SECOND
-#define MESH_RETRY_DELAY_LOST (200 * XB_MS) /* after an old connection broke: is the process still there? */
-#define MESH_RETRY_DELAY_SLOW (10 * XB_SECOND) /* configured peers outside the group (section 22.10) */
-#define MESH_GOSSIP_SPREAD (100 * XB_MS)
+#define MESH_CHECK_PERIOD_NS (500 * XB_MS)
+#define MESH_RETRY_DELAY_NS XB_SECOND
+#define MESH_RETRY_DELAY_LOST_NS (200 * XB_MS)    /* after an old connection broke: is the process still there? */
+#define MESH_RETRY_DELAY_SLOW_NS (10 * XB_SECOND) /* configured peers outside the group (section 22.10) */
+#define MESH_GOSSIP_SPREAD_NS (100 * XB_MS)
 #define MESH_STALE_ATTEMPTS 30 /* dials of a gossiped address that nobody lists any more */
 
 enum mesh_link_state {
@@ -52,19 +52,19 @@ struct mesh_link {
     gmcast_conn conn;
     enum mesh_link_state state;
     bool is_dialled;
-    bool is_ready;   /* transport connected */
-    bool is_relay;   /* member of the relay set */
-    uint8_t segment; /* of the peer */
-    struct xb_uuid peer;      /* nil until the peer told it */
-    struct xb_uuid handshake; /* of this connection, the same at both ends */
+    bool is_ready;                     /* transport connected */
+    bool is_relay;                     /* member of the relay set */
+    uint8_t segment;                   /* of the peer */
+    struct xb_uuid peer;               /* nil until the peer told it */
+    struct xb_uuid handshake;          /* of this connection, the same at both ends */
     char host[GMCAST_ADDRESS_SIZE];    /* accepted: where it came from */
     char address[GMCAST_ADDRESS_SIZE]; /* normalized; "" until known */
-    int64_t received_ns;    /* last complete datagram, or when the present wait began */
-    int64_t user_sent_ns;   /* last EVS message queued */
+    int64_t received_ns;               /* last complete datagram, or when the present wait began */
+    int64_t user_sent_ns;              /* last EVS message queued */
     int64_t established_ns;
     struct mesh_node *nodes; /* what the peer lists, ascending UUIDs */
     size_t node_count;
-    bool is_news; /* that list is to be looked through for addresses */
+    bool is_news;          /* that list is to be looked through for addresses */
     uint64_t told_version; /* of the own list, as sent last; 0: never */
     struct mesh_link *bucket_next;
 };
@@ -178,13 +178,14 @@ bool mesh_book_is_own(const struct gmcast *mesh, const char *address);
 void mesh_book_add_own(struct gmcast *mesh, const char *address);
 void mesh_book_failed(struct gmcast *mesh, const struct mesh_link *link); /* the link is closed already */
 void mesh_book_forget(struct gmcast *mesh, const struct xb_uuid *uuid, int64_t time_ns);
-void mesh_book_gossip(struct gmcast *mesh); /* section 10.2.3 */
-void mesh_book_scan(struct gmcast *mesh);   /* section 10.4 */
+void mesh_book_gossip(struct gmcast *mesh);                               /* section 10.2.3 */
+void mesh_book_scan(struct gmcast *mesh);                                 /* section 10.4 */
 bool mesh_book_is_listed(const struct gmcast *mesh, const char *address); /* by some established peer */
 
 /* relay.c */
-void mesh_routes_update(struct gmcast *mesh); /* section 10.2.4 */
-void mesh_relays_update(struct gmcast *mesh); /* section 12.4 */
+void mesh_routes_update(struct gmcast *mesh);                                                     /* section 10.2.4 */
+void mesh_relays_update(struct gmcast *mesh);                                                     /* section 12.4 */
+void mesh_nodes_sort(struct mesh_node *nodes, size_t count);                                      /* by UUID */
 bool mesh_nodes_contain(const struct mesh_node *nodes, size_t count, const struct xb_uuid *uuid); /* ascending */
 bool mesh_link_lists(const struct mesh_link *link, const struct xb_uuid *node);
 

@@ -34,7 +34,7 @@ void mesh_fail_write(struct xb_writer *w, uint8_t segment, const struct xb_uuid 
 void mesh_fail_send(struct gmcast *mesh, struct mesh_link *link, const char *text);
 void mesh_fail_receive(struct gmcast *mesh, struct mesh_link *link, const struct wire_message *message);
 
-#define TOPOLOGY_CHANGE_SIZE(count) (GMCAST_HEADER_SIZE + GMCAST_GROUP_MAX + 4 + (count) * WIRE_NODE_SIZE)
+#define TOPOLOGY_CHANGE_SIZE(count) (GMCAST_HEADER_SIZE + GMCAST_GROUP_MAX + 4 + (count)*WIRE_NODE_SIZE)
 void mesh_topology_change_write(struct xb_writer *w, const struct xb_uuid *source, const char *group,
                                 const struct mesh_node *nodes, size_t count);
 /* The list of a message, ascending UUIDs, in *nodes (to be freed). -> count, or -EPROTO with *error, -ENOMEM */

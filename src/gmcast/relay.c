@@ -8,6 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int compare_nodes(const void *a, const void *b) {
+    return xb_uuid_compare(&((const struct mesh_node *)a)->uuid, &((const struct mesh_node *)b)->uuid);
+}
+
+void mesh_nodes_sort(struct mesh_node *nodes, size_t count) {
+    qsort(nodes, count, sizeof(nodes[0]), compare_nodes);
+}
+
 bool mesh_nodes_contain(const struct mesh_node *nodes, size_t count, const struct xb_uuid *uuid) {
     size_t low = 0, high = count;
     while (low < high) {
@@ -32,10 +40,6 @@ static bool is_listed_already(const struct mesh_node *nodes, size_t count, const
     return false;
 }
 
-static int compare_nodes(const void *a, const void *b) {
-    return xb_uuid_compare(&((const struct mesh_node *)a)->uuid, &((const struct mesh_node *)b)->uuid);
-}
-
 /* The list for TOPOLOGY_CHANGE. Of two nodes at one address (one restarted, its old connection not yet found dead) only
  * the newer is listed: a stock node stops when it sees its own address under another UUID. */
 static void update_nodes(struct gmcast *mesh) {
@@ -47,11 +51,11 @@ static void update_nodes(struct gmcast *mesh) {
         nodes[count].uuid = link->peer;
         memcpy(nodes[count++].address, link->address, sizeof(link->address));
     }
-    qsort(nodes, count, sizeof(nodes[0]), compare_nodes);
+    mesh_nodes_sort(nodes, count);
     bool is_same = count == mesh->node_count;
     for (size_t i = 0; i < count && is_same; i++)
-        is_same = xb_uuid_equal(&nodes[i].uuid, &mesh->nodes[i].uuid) &&
-                  !strcmp(nodes[i].address, mesh->nodes[i].address);
+        is_same =
+            xb_uuid_equal(&nodes[i].uuid, &mesh->nodes[i].uuid) && !strcmp(nodes[i].address, mesh->nodes[i].address);
     if (is_same) return;
     memcpy(mesh->nodes, nodes, count * sizeof(nodes[0]));
     mesh->node_count = count;
@@ -132,7 +136,9 @@ void mesh_relays_update(struct gmcast *mesh) {
         }
     bool is_telling = mesh->relay_count != 0;
     if (is_telling != mesh->is_telling)
-        xb_log_info(mesh->log, is_telling ? "turning message relay requesting on, %zu peers are asked to relay"
-                                          : "turning message relay requesting off", mesh->relay_count);
+        xb_log_info(mesh->log,
+                    is_telling ? "turning message relay requesting on, %zu peers are asked to relay"
+                               : "turning message relay requesting off",
+                    mesh->relay_count);
     mesh->is_telling = is_telling;
 }

@@ -25,10 +25,6 @@ void mesh_topology_change_write(struct xb_writer *w, const struct xb_uuid *sourc
     }
 }
 
-static int compare_nodes(const void *a, const void *b) {
-    return xb_uuid_compare(&((const struct mesh_node *)a)->uuid, &((const struct mesh_node *)b)->uuid);
-}
-
 int mesh_topology_change_read(const struct wire_message *message, struct mesh_node **nodes, struct xb_error *error) {
     size_t count = message->node_count;
     struct mesh_node *list = calloc(count ? count : 1, sizeof(*list));
@@ -44,7 +40,7 @@ int mesh_topology_change_read(const struct wire_message *message, struct mesh_no
             return xb_fail(error, -EPROTO, "topology list with a nil UUID or an unusable address");
         }
     }
-    qsort(list, count, sizeof(*list), compare_nodes);
+    mesh_nodes_sort(list, count);
     for (size_t i = 1; i < count; i++)
         if (xb_uuid_equal(&list[i - 1].uuid, &list[i].uuid)) {
             free(list);

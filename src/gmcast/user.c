@@ -87,8 +87,8 @@ static void forward(struct gmcast *mesh, struct mesh_link *const *links, size_t 
         if (link->state != LINK_OK || link == from || is_repeat || xb_uuid_equal(&link->peer, &message->source))
             continue;
         if (!copy)
-            copy = copy_message(mesh, flags, message->segment, &message->source, message->payload,
-                                message->payload_size);
+            copy =
+                copy_message(mesh, flags, message->segment, &message->source, message->payload, message->payload_size);
         if (copy && mesh->io.send(mesh->io.ctx, link->conn, message->segment, copy)) mesh->stats.unsent++;
     }
     xb_buf_unref(copy);

@@ -36,7 +36,7 @@ static void forget_others(struct gmcast *mesh, const struct xb_uuid *members, si
             xb_log_info(mesh->log, "forgetting %s (%s)", XB_UUID_SHORT(&uuid), entry->address);
             mesh_book_forget(mesh, &uuid, mesh->config.time_wait_ns / 2);
         } else if (entry->is_configured) {
-            int64_t due_ns = mesh->now_ns + MESH_RETRY_DELAY_SLOW;
+            int64_t due_ns = mesh->now_ns + MESH_RETRY_DELAY_SLOW_NS;
             if (xb_uuid_is_nil(&uuid) && entry->due_ns < due_ns) entry->due_ns = due_ns;
         } else if (!entry->is_banned && !mesh_link_is_open_to(mesh, entry->address, NULL) &&
                    !mesh_link_to(mesh, &uuid) && !mesh_book_is_listed(mesh, entry->address)) {

@@ -40,10 +40,10 @@ struct wire_message {
     uint8_t flags;
     uint8_t segment; /* of the original sender */
     struct xb_uuid source;
-    struct xb_uuid handshake;  /* nil: absent */
-    const uint8_t *address;    /* WIRE_ADDRESS_SIZE bytes */
-    const uint8_t *group;      /* GMCAST_GROUP_MAX bytes */
-    const uint8_t *nodes;      /* node_count * WIRE_NODE_SIZE bytes */
+    struct xb_uuid handshake; /* nil: absent */
+    const uint8_t *address;   /* WIRE_ADDRESS_SIZE bytes */
+    const uint8_t *group;     /* GMCAST_GROUP_MAX bytes */
+    const uint8_t *nodes;     /* node_count * WIRE_NODE_SIZE bytes */
     uint32_t node_count;
     const uint8_t *payload; /* what follows the last field */
     size_t payload_size;

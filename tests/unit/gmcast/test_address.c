@@ -20,7 +20,8 @@ static void test_normalize(void **state) {
         {"ssl://[fe80::1%]:65535", NULL},
         {"ssl://[fe80::1%a/b]:65535", NULL},
         {"ssl://[fe80::1%aaaaaaaaaaaaaaaaa]:65535", NULL},
-        {"ssl://[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%aaaaaaaaaaaaaaaa]:65535", NULL}, /* longer than the wire field */
+        {"ssl://[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%aaaaaaaaaaaaaaaa]:65535",
+         NULL}, /* longer than the wire field */
         {"ssl://host.example:4567", NULL},
         {"ssl://10.0.0.256:4567", NULL},
         {"ssl://10.0.1:4567", NULL},

@@ -47,19 +47,31 @@ static size_t make(const struct fixture *f, int type, const struct xb_uuid *hand
     struct xb_writer w = xb_writer_init(out, 1024);
     const char *address = f->net->is_tls ? "ssl://0.0.0.0:4567" : "tcp://0.0.0.0:4567";
     switch (type) {
-    case WIRE_HANDSHAKE: mesh_handshake_write(&w, 0, &f->hostile, &f->hostile); break;
+    case WIRE_HANDSHAKE:
+        mesh_handshake_write(&w, 0, &f->hostile, &f->hostile);
+        break;
     case WIRE_HANDSHAKE_RESPONSE:
         mesh_handshake_response_write(&w, 0, &f->hostile, handshake, address, "lab");
         break;
-    case WIRE_OK: mesh_ok_write(&w, 0, &f->hostile); break;
-    case WIRE_FAIL: mesh_fail_write(&w, 0, &f->hostile, FAIL_EVICTED); break;
-    case WIRE_TOPOLOGY_CHANGE: mesh_topology_change_write(&w, &f->hostile, "lab", NULL, 0); break;
-    case WIRE_KEEPALIVE: mesh_keepalive_write(&w, 0, &f->hostile); break;
+    case WIRE_OK:
+        mesh_ok_write(&w, 0, &f->hostile);
+        break;
+    case WIRE_FAIL:
+        mesh_fail_write(&w, 0, &f->hostile, FAIL_EVICTED);
+        break;
+    case WIRE_TOPOLOGY_CHANGE:
+        mesh_topology_change_write(&w, &f->hostile, "lab", NULL, 0);
+        break;
+    case WIRE_KEEPALIVE:
+        mesh_keepalive_write(&w, 0, &f->hostile);
+        break;
     case WIRE_USER:
         mesh_user_write_header(&w, WIRE_RELAY, 0, &f->hostile);
         xb_write_bytes(&w, "abc", 3);
         break;
-    default: xb_write_bytes(&w, "\0\7garbage", 9); break;
+    default:
+        xb_write_bytes(&w, "\0\7garbage", 9);
+        break;
     }
     assert_true(xb_writer_ok(&w));
     return w.used;
@@ -136,8 +148,8 @@ static void test_messages_to_dialler(void **state) {
 
 /* Answers with the wrong content: nil UUIDs, another handshake, addresses that stop a stock process. */
 static void test_bad_responses(void **state) {
-    static const char *const bad[] = {"", "tcp://0.0.0.0", "tcp://", "0.0.0.0:4567", "tcp://0.0.0.0:0",
-                                      "tcp://0.0.0.0:99999", "\xff\xfe"};
+    static const char *const bad[] = {
+        "", "tcp://0.0.0.0", "tcp://", "0.0.0.0:4567", "tcp://0.0.0.0:0", "tcp://0.0.0.0:99999", "\xff\xfe"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]) + 2; i++) {
         struct fixture f = begin(false);
         struct xb_uuid handshake;
@@ -160,6 +172,20 @@ static void test_bad_responses(void **state) {
         assert_true(vnet_raw_has_ended(f.net, pipe, 0));
         end(&f);
     }
+}
+
+static void test_handshake_without_uuid(void **state) {
+    struct fixture f = begin(true);
+    char text[GMCAST_ADDRESS_SIZE];
+    gmcast_peer_add(f.net->hosts[1].mesh, vnet_address(f.net, 3, text), f.net->now_ns);
+    vnet_run(f.net, 10 * XB_MS);
+    int pipe = vnet_raw_accepted(f.net, 3, 0);
+    uint8_t body[GMCAST_HEADER_SIZE] = {0, WIRE_HANDSHAKE};
+    memcpy(body + 4, f.hostile.bytes, 16);
+    vnet_raw_send(f.net, pipe, 1, body, sizeof(body));
+    assert_true(vnet_raw_has_ended(f.net, pipe, 1));
+    assert_int_equal(violations(&f), 1);
+    end(&f);
 }
 
 /* Fields missing by flag: the group reads as empty. */
@@ -402,6 +428,7 @@ int main(void) {
         cmocka_unit_test(test_messages_to_acceptor),
         cmocka_unit_test(test_messages_to_dialler),
         cmocka_unit_test(test_bad_responses),
+        cmocka_unit_test(test_handshake_without_uuid),
         cmocka_unit_test(test_missing_fields),
         cmocka_unit_test(test_stolen_uuid),
         cmocka_unit_test(test_bad_topologies),

@@ -283,6 +283,51 @@ static void test_unicast(void **state) {
     vnet_free(net);
 }
 
+/* A full send queue loses EVS messages and keepalives, nothing else; gmcast's other messages are worth a reconnect. */
+static void test_full_queue(void **state) {
+    struct vnet *net = vnet_new();
+    start_all(net, 2);
+    vnet_run(net, XB_SECOND);
+    net->hosts[1].send_result = -ENOBUFS;
+    vnet_broadcast(net, 1, "lost");
+    vnet_unicast(net, 1, 2, "lost"); /* tries direct, then as broadcast */
+    vnet_run(net, 1500 * XB_MS);
+    assert_true(vnet_is_connected(net, 1, 2));
+    net->hosts[1].send_result = 0;
+    struct gmcast_stats stats;
+    gmcast_get_stats(net->hosts[1].mesh, &stats);
+    assert_int_equal(stats.unsent, 3);
+    vnet_broadcast(net, 1, "sent");
+    vnet_run(net, 10 * XB_MS);
+    assert_int_equal(vnet_count(net, 2, 1, "lost"), 0);
+    assert_int_equal(vnet_count(net, 2, 1, "sent"), 1);
+
+    net->hosts[1].send_result = -ENOBUFS;
+    vnet_start(net, 3, PEERS(1));
+    vnet_run(net, 100 * XB_MS);
+    assert_int_equal(vnet_peer_count(net, 1), 1); /* the newcomer's HANDSHAKE could not be sent */
+    net->hosts[1].send_result = 0;
+    vnet_run(net, 3 * XB_SECOND);
+    vnet_assert_full_mesh(net, 3);
+    vnet_free(net);
+}
+
+/* An address that never answers and that nobody lists any more is forgotten. */
+static void test_stale_gossip(void **state) {
+    struct vnet *net = vnet_new();
+    start_all(net, 2);
+    vnet_start(net, 3, PEERS(2));
+    vnet_cut(net, 1, 3, true);
+    vnet_run(net, 10 * XB_SECOND);
+    assert_true(vnet_is_connected(net, 2, 3));
+    vnet_kill(net, 3);
+    vnet_run(net, 200 * XB_SECOND);
+    unsigned dials = net->hosts[1].dials_to[3];
+    vnet_run(net, 60 * XB_SECOND);
+    assert_int_equal(net->hosts[1].dials_to[3], dials);
+    vnet_free(net);
+}
+
 static void test_stop(void **state) {
     struct vnet *net = vnet_new();
     start_all(net, 2);
@@ -311,6 +356,8 @@ int main(void) {
         cmocka_unit_test(test_initial_reconnect_attempts),
         cmocka_unit_test(test_dial_schedule),
         cmocka_unit_test(test_unicast),
+        cmocka_unit_test(test_full_queue),
+        cmocka_unit_test(test_stale_gossip),
         cmocka_unit_test(test_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

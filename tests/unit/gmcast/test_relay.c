@@ -206,13 +206,19 @@ static void test_flags(void **state) {
     unsigned heard = (unsigned)net->hosts[1].message_count;
     send_user(net, b, 0, 0, &far);
     assert_int_equal(net->hosts[1].message_count, heard + 1);
+    /* And never goes back to where it came from. */
+    send_user(net, b, WIRE_RELAY, 0, &far);
+    assert_int_equal(next_user(net, a, 0, &far), 0);
+    assert_int_equal(next_user(net, b, 0, &far), -1);
     vnet_free(net);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_two_nodes_apart),     cmocka_unit_test(test_three_segments),
-        cmocka_unit_test(test_gateways_are_spread), cmocka_unit_test(test_segments_and_relays),
+        cmocka_unit_test(test_two_nodes_apart),
+        cmocka_unit_test(test_three_segments),
+        cmocka_unit_test(test_gateways_are_spread),
+        cmocka_unit_test(test_segments_and_relays),
         cmocka_unit_test(test_flags),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

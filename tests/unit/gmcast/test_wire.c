@@ -16,12 +16,18 @@ static size_t rewrite(const struct wire_message *m, uint8_t *out, size_t out_siz
     struct mesh_node *nodes = NULL;
     struct xb_error error;
     switch (m->type) {
-    case WIRE_HANDSHAKE: mesh_handshake_write(&w, m->segment, &m->source, &m->handshake); break;
+    case WIRE_HANDSHAKE:
+        mesh_handshake_write(&w, m->segment, &m->source, &m->handshake);
+        break;
     case WIRE_HANDSHAKE_RESPONSE:
         mesh_handshake_response_write(&w, m->segment, &m->source, &m->handshake, text, group);
         break;
-    case WIRE_OK: mesh_ok_write(&w, m->segment, &m->source); break;
-    case WIRE_FAIL: mesh_fail_write(&w, m->segment, &m->source, text); break;
+    case WIRE_OK:
+        mesh_ok_write(&w, m->segment, &m->source);
+        break;
+    case WIRE_FAIL:
+        mesh_fail_write(&w, m->segment, &m->source, text);
+        break;
     case WIRE_TOPOLOGY_CHANGE: {
         int count = mesh_topology_change_read(m, &nodes, &error);
         assert_true(count >= 0);
@@ -29,7 +35,9 @@ static size_t rewrite(const struct wire_message *m, uint8_t *out, size_t out_siz
         free(nodes);
         break;
     }
-    case WIRE_KEEPALIVE: mesh_keepalive_write(&w, m->segment, &m->source); break;
+    case WIRE_KEEPALIVE:
+        mesh_keepalive_write(&w, m->segment, &m->source);
+        break;
     case WIRE_USER:
         mesh_user_write_header(&w, m->flags, m->segment, &m->source);
         xb_write_bytes(&w, m->payload, m->payload_size);
@@ -197,10 +205,23 @@ static void test_lists(void **state) {
     nodes[3].uuid = xb_uuid_nil;
     assert_int_equal(read_list(nodes, 4, &list), -EPROTO);
     nodes[3].uuid = uuid_of(4);
-    const char *bad[] = {"", "10.0.0.4:4567", "tcp://10.0.0.4", "tcp://:4567", "tcp://10.0.0.4:", "tcp://10.0.0.4:0",
-                         "tcp://10.0.0.4:65536", "tcp://10.0.0.4:99999999999", "udp://10.0.0.4:4567", "tcp://",
-                         "tcp://10.0.0.4:45x", "tcp://::1:4567", "tcp://[]:4567", "tcp://[::1:4567", "tcp://[::1]4567",
-                         "://10.0.0.4:4567", "tcp://[::1]"};
+    const char *bad[] = {"",
+                         "10.0.0.4:4567",
+                         "tcp://10.0.0.4",
+                         "tcp://:4567",
+                         "tcp://10.0.0.4:",
+                         "tcp://10.0.0.4:0",
+                         "tcp://10.0.0.4:65536",
+                         "tcp://10.0.0.4:99999999999",
+                         "udp://10.0.0.4:4567",
+                         "tcp://",
+                         "tcp://10.0.0.4:45x",
+                         "tcp://::1:4567",
+                         "tcp://[]:4567",
+                         "tcp://[::1:4567",
+                         "tcp://[::1]4567",
+                         "://10.0.0.4:4567",
+                         "tcp://[::1]"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         memset(nodes[3].address, 0, sizeof(nodes[3].address));
         strcpy(nodes[3].address, bad[i]);
@@ -232,7 +253,7 @@ static void test_full_texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_captures),      cmocka_unit_test(test_truncated), cmocka_unit_test(test_mutated),
+        cmocka_unit_test(test_captures),      cmocka_unit_test(test_truncated),   cmocka_unit_test(test_mutated),
         cmocka_unit_test(test_header_fields), cmocka_unit_test(test_node_counts), cmocka_unit_test(test_lists),
         cmocka_unit_test(test_full_texts),
     };

@@ -102,6 +102,7 @@ static int on_send(void *ctx, gmcast_conn conn, uint8_t segment, struct xb_buf *
     struct xb_error error;
     assert_true(datagram_parse(xb_buf_data(buf), buf->size, &body, &size, &error) > 0);
     assert_true(body[3] == segment && body[1] < 16);
+    if (host->send_result) return host->send_result;
     host->sent[body[1]]++;
     return transmit(host->net, pipe_of(conn), end_of(conn), buf);
 }
@@ -245,13 +246,14 @@ static void deliver(struct vnet *net, const struct vnet_event *event) {
     case VNET_CONNECTED:
         if (host->mesh) gmcast_connected(host->mesh, conn, net->now_ns);
         break;
-    case VNET_DATA: deliver_data(net, event, host); break;
+    case VNET_DATA:
+        deliver_data(net, event, host);
+        break;
     case VNET_REFUSED:
     case VNET_EOF:
         pipe->is_open[event->end] = host->mesh == NULL; /* a raw end stays usable, what it sends is lost */
         pipe->has_ended[event->end] = true;
-        if (host->mesh)
-            gmcast_lost(host->mesh, conn, event->kind == VNET_REFUSED ? -ECONNREFUSED : 0, net->now_ns);
+        if (host->mesh) gmcast_lost(host->mesh, conn, event->kind == VNET_REFUSED ? -ECONNREFUSED : 0, net->now_ns);
         break;
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A network in memory for a few gmcast instances: hosts 10.0.0.1, 10.0.0.2, ..., port 4567, a latency of 1 ms, a virtual
- * clock. A host without instance ("raw") is played by the test, which sees and sends single messages.
+ * A network in memory for a few gmcast instances: hosts 10.0.0.1, 10.0.0.2, ..., port 4567, a latency of 1 ms, a
+ * virtual clock. A host without instance ("raw") is played by the test, which sees and sends single messages.
  */
 #ifndef XB_TESTS_GMCAST_VIRTUAL_NET_H
 #define XB_TESTS_GMCAST_VIRTUAL_NET_H
@@ -39,8 +39,8 @@ struct vnet_hint {
 struct vnet_host {
     struct vnet *net;
     int index;
-    bool is_up;   /* something listens; else dials are refused */
-    bool is_mute; /* takes everything and answers nothing, as a stopped process does */
+    bool is_up;          /* something listens; else dials are refused */
+    bool is_mute;        /* takes everything and answers nothing, as a stopped process does */
     struct gmcast *mesh; /* NULL: raw */
     struct xb_random random;
     struct xb_uuid uuid;
@@ -52,6 +52,7 @@ struct vnet_host {
     struct xb_error fatal;
     unsigned fatal_count;
     int message_result; /* what the layer above answers */
+    int send_result;    /* what the network answers to every datagram, 0: takes it */
     /* Counters of what was sent. */
     unsigned sent[16]; /* by message type */
     unsigned dials, dials_to[VNET_HOSTS_MAX + 1];
@@ -62,7 +63,7 @@ struct vnet_host {
 struct vnet_pipe {
     int host[2];
     bool is_open[2];
-    bool is_accepted; /* the acceptor knows it */
+    bool is_accepted;        /* the acceptor knows it */
     uint8_t inbox[2][40960]; /* raw ends: bodies received, each with a u32 length in front */
     size_t inbox_used[2];
     size_t inbox_read[2];
