@@ -53,9 +53,8 @@ struct gmcast_io {
 /* To the layer above. */
 struct gmcast_up {
     void *ctx;
-    /* One EVS message; source = original sender (section 13). Valid during the call. conn_peer: the peer whose
-     * connection it came over (equal to source when not relayed).
-     * -> 0, or -EPROTO: the message is malformed, so the connection is dropped. */
+    /* One EVS message; source = original sender (section 13), never this node. Valid during the call.
+     * -> 0; negative if it is malformed: then the connection is dropped, unless somebody else's message was relayed. */
     int (*message)(void *ctx, const struct xb_uuid *source, const uint8_t *data, size_t size, int64_t now_ns);
     /* The connection to a peer was lost; a hint for failure detection (spec 03 section 18.8). is_refused: a redial
      * was refused by the peer's host, so the process is gone. */
@@ -101,10 +100,10 @@ void gmcast_lost(struct gmcast *mesh, gmcast_conn conn, int reason, int64_t now_
 int64_t gmcast_tick(struct gmcast *mesh, int64_t now_ns);
 
 /*
- * From EVS. `buf` holds the EVS message behind headroom (at least GMCAST_HEADER_SIZE +
- * DATAGRAM_HEADER_SIZE bytes) and has exactly one reference, the caller's. The headers are put in front and
- * stay there, and the send queues take references of their own; the caller's reference stays the caller's, to drop at
- * once or to keep the message for a retransmission. From the call on head and size of buf mean nothing to the caller
+ * From EVS. `buf` holds the EVS message behind headroom (at least GMCAST_HEADER_SIZE + DATAGRAM_HEADER_SIZE bytes) and
+ * has exactly one reference, the caller's. The headers are put in front and stay there, and the send queues take
+ * references of their own; the caller's reference stays the caller's, to drop at once or to keep the message for a
+ * retransmission. From the call on head and size of buf mean nothing to the caller
  * (it keeps the offset of its message in buf->mem), its bytes are frozen, and buf is never sent a second time: to
  * send the message again, copy it into a new buffer.
  */
@@ -119,7 +118,7 @@ void gmcast_view(struct gmcast *mesh, bool is_primary, const struct xb_uuid *mem
                  const struct xb_uuid *left, size_t left_count, int64_t now_ns);
 
 /* Run-time options. */
-int gmcast_peer_add(struct gmcast *mesh, const char *address, int64_t now_ns); /* canonical; 0 or -EINVAL */
+int gmcast_peer_add(struct gmcast *mesh, const char *address, int64_t now_ns); /* 0, -EINVAL, -ENOSPC */
 int gmcast_peer_delete(struct gmcast *mesh, const char *address, int64_t now_ns);
 void gmcast_isolate(struct gmcast *mesh, int mode, int64_t now_ns); /* gmcast.isolate: 0, 1, 2 */
 
