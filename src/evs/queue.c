@@ -24,8 +24,10 @@ int evs_queue_push(struct evs_queue *queue, const struct evs_queued *item) {
     if (queue->count >= EVS_QUEUE_MESSAGES_MAX) return -EAGAIN;
     if (queue->count == queue->capacity && grow(queue)) return -ENOMEM;
     queue->count++;
-    *evs_queue_at(queue, queue->count - 1) = *item;
-    queue->bytes += item->buf->size;
+    struct evs_queued *last = evs_queue_at(queue, queue->count - 1);
+    *last = *item;
+    last->size = item->buf->size;
+    queue->bytes += last->size;
     return 0;
 }
 
@@ -33,7 +35,7 @@ struct evs_queued evs_queue_pop(struct evs_queue *queue) {
     struct evs_queued item = *evs_queue_at(queue, 0);
     queue->head = (queue->head + 1) & (queue->capacity - 1);
     queue->count--;
-    queue->bytes -= item.buf->size;
+    queue->bytes -= item.size;
     return item;
 }
 
