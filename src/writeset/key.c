@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <strings.h>
 
 static const char *const format_names[] = {"EMPTY", "FLAT8", "FLAT8A", "FLAT16", "FLAT16A"};
@@ -28,10 +29,12 @@ const char *writeset_key_type_name(enum writeset_key_type type) {
 }
 
 void key_hash_part(struct xb_murmur128 *state, const struct iovec *part) {
-    uint8_t length[4];
-    xb_store_le(length, part->iov_len, sizeof(length));
-    xb_murmur128_update(state, length, sizeof(length));
-    xb_murmur128_update(state, part->iov_base, part->iov_len);
+    uint8_t whole[64];
+    bool is_small = part->iov_len <= sizeof(whole) - 4;
+    xb_store_le(whole, part->iov_len, 4);
+    if (is_small && part->iov_len > 0) memcpy(whole + 4, part->iov_base, part->iov_len);
+    xb_murmur128_update(state, whole, is_small ? part->iov_len + 4 : 4);
+    if (!is_small) xb_murmur128_update(state, part->iov_base, part->iov_len);
 }
 
 struct xb_hash128 writeset_key_hash(const struct iovec *parts, size_t part_count) {
@@ -50,7 +53,7 @@ static int type_of_prefix(unsigned prefix, int version) {
     return version >= 5 ? (int)prefix : types[version - 3][prefix];
 }
 
-int writeset_next_key(struct writeset_key_cursor *cursor, struct writeset_key *key) {
+int writeset_next_key_of_any_kind(struct writeset_key_cursor *cursor, struct writeset_key *key) {
     if (cursor->left == 0) return 0;
     struct xb_reader r = xb_reader_init(cursor->next, (size_t)(cursor->end - cursor->next));
     key->bytes = cursor->next;

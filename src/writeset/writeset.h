@@ -15,6 +15,7 @@
 #ifndef XB_WRITESET_WRITESET_H
 #define XB_WRITESET_WRITESET_H
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/uuid.h"
@@ -171,8 +172,22 @@ static inline struct writeset_key_cursor writeset_key_cursor_init(const struct w
     return (struct writeset_key_cursor){
         .next = keys->records, .end = keys->records + keys->size, .left = keys->count, .version = keys->version};
 }
+int writeset_next_key_of_any_kind(struct writeset_key_cursor *cursor, struct writeset_key *key);
+
 /* -> 1 and the next key; 0 at the end; -EPROTO if the bytes are no key part (never after writeset_read). */
-int writeset_next_key(struct writeset_key_cursor *cursor, struct writeset_key *key);
+static inline int writeset_next_key(struct writeset_key_cursor *cursor, struct writeset_key *key) {
+    bool is_plain = cursor->left > 0 && cursor->end - cursor->next >= 8 && cursor->version >= 5 &&
+                    (cursor->next[0] & 0x1c) == WRITESET_FLAT8 << 2;
+    if (!is_plain) return writeset_next_key_of_any_kind(cursor, key);
+    uint64_t word = xb_load_le(cursor->next, 8);
+    *key = (struct writeset_key){.id_low = word & ~(uint64_t)0x1f,
+                                 .type = (enum writeset_key_type)(word & 3),
+                                 .format = WRITESET_FLAT8,
+                                 .bytes = cursor->next};
+    cursor->next += 8;
+    cursor->left--;
+    return 1;
+}
 
 /* Matching rule of spec 06 section 11: different lengths compare by the first 59 bits. */
 static inline bool writeset_key_is_same(const struct writeset_key *a, const struct writeset_key *b) {
