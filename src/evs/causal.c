@@ -25,7 +25,7 @@ void evs_causal_release(struct evs *evs, int64_t up_to) {
         struct evs_queued item = evs_queue_pop(&evs->causal);
         struct evs_message message = {.source = evs->uuid, .view = evs->view, .user_type = item.user_type,
                                       .order = EVS_LOCAL_CAUSAL, .seq = item.seq, .payload = xb_buf_data(item.buf),
-                                      .size = item.buf->size};
+                                      .size = item.size};
         evs->upcalls++;
         evs->up.message(evs->up.ctx, &message, evs->now_ns);
         evs->upcalls--;

@@ -77,7 +77,7 @@ static size_t aggregate_count(const struct evs *evs, size_t *size) {
     if (!evs->options.use_aggregate) return 1;
     for (; count < evs->queue.count; count++) {
         const struct evs_queued *item = evs_queue_at(&evs->queue, count);
-        size_t next = *size + EVS_PART_HEADER_SIZE + item->buf->size;
+        size_t next = *size + EVS_PART_HEADER_SIZE + item->size;
         if (next > EVS_PAYLOAD_MAX || item->order != evs_queue_at(&evs->queue, 0)->order) break;
         *size = next;
     }
@@ -90,7 +90,7 @@ static int send_aggregate(struct evs *evs, int64_t window, size_t count, size_t 
     struct xb_writer w = xb_writer_init(xb_buf_data(buf), size);
     for (size_t i = 0; i < count; i++) {
         const struct evs_queued *item = evs_queue_at(&evs->queue, i);
-        evs_part_write(&w, item->user_type, xb_buf_data(item->buf), item->buf->size);
+        evs_part_write(&w, item->user_type, xb_buf_data(item->buf), item->size);
     }
     int result = send_user(evs, &(struct outgoing){.buf = buf, .user_type = EVS_FILLER,
                                                    .order = evs_queue_at(&evs->queue, 0)->order, .window = window,
