@@ -9,7 +9,8 @@
  * A sender first pins the history from where it will start, then connects and has the dialogue in the caller's thread,
  * so that a refusal becomes the code of the JOIN message, and streams in a thread of its own.
  *
- * Threads: see each function. Every callback must be able to stand being called until close or free has returned.
+ * Threads: see each function. Callbacks come from the receiver's own thread, from within ist_receiver_open on until
+ * ist_receiver_close has returned.
  */
 #ifndef XB_IST_IST_H
 #define XB_IST_IST_H
