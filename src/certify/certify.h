@@ -108,7 +108,7 @@ struct certify_result {
     bool is_passed;
     bool is_skip;               /* cache entry gets the skip mark: failed, and not an NBO end */
     enum certify_reason reason;
-    int64_t depends;            /* < seqno; also set when failed. -1: none (only preordered) */
+    int64_t depends;            /* < seqno, also when failed; -1: none */
     int64_t nbo_ended;          /* start seqno of the NBO that this event ends effectively, else -1 */
     struct certify_conflict conflict;
     struct certify_ticket *ticket; /* to be given to certify_finish exactly once; NULL from IST and for placeholders */
