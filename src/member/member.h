@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A live member of a group: the pure stack of src/group driven by real sockets (src/net), the real clock and one thread,
- * the group thread. This is where other threads meet it.
+ * A live member of a group: the pure stack of src/group driven by real sockets (src/net), the real clock and one
+ * thread, the group thread. This is where other threads meet it.
  *
  * Threads: member_open and member_close by the owner, one at a time. member_post and member_call from any thread but
  * the group thread (member_post also from there). All callbacks of struct gcs_up and struct member_up run in the group
@@ -12,6 +12,7 @@
 
 #include "base/options.h"
 #include "group/group.h"
+#include "net/net.h"
 #include "tls/tls.h"
 
 struct member;
@@ -36,8 +37,8 @@ struct member_config {
 
 struct member_up {
     void *ctx;
-    /* The stack is made, nothing has happened yet: before any other callback, from inside member_open. What the callbacks
-     * of gcs_up need to act on the group; valid in the group thread until `left` has returned. */
+    /* The stack is made, nothing has happened yet: before any other callback, from inside member_open. What the
+     * callbacks of gcs_up need to act on the group; valid in the group thread until `left` has returned. */
     void (*started)(void *ctx, struct group *group);
     void (*weight_changed)(void *ctx, int weight);
     /* Membership over, see struct group_up.left. */
@@ -55,7 +56,8 @@ struct member *member_open(const struct member_config *config, const struct gcs_
 void member_close(struct member *member);
 
 /* Runs fn(arg, gcs-owning group, now) in the group thread, soon and in the order of the posts. Never blocks; the queue
- * is bounded by memory only through the callers' own bounds. -> 0, or -ESHUTDOWN if the thread has ended (fn not run). */
+ * is bounded by memory only through the callers' own bounds. After `left` tasks are still run, until member_close.
+ * -> 0, or -ESHUTDOWN if the thread has ended (fn not run). */
 struct member_task {
     void (*run)(struct member_task *task, struct group *group, int64_t now_ns);
     struct member_task *next; /* private */
@@ -76,5 +78,7 @@ void member_each_peer(struct member *member,
                       void (*visit)(void *ctx, const struct xb_uuid *peer, const char *address,
                                     const struct tls_info *tls),
                       void *ctx);
+/* Counters of the sockets, for status. All zero if the thread has ended. */
+void member_net_stats(struct member *member, struct net_stats *stats);
 
 #endif

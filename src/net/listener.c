@@ -7,6 +7,7 @@
 #include "net/internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,8 +53,9 @@ static void take_in(struct net *net, int fd, const struct net_endpoint *peer) {
     if (net->config.is_allowed && !net->config.is_allowed(net->config.is_allowed_ctx, host)) {
         net->stats.refused++;
         close(fd);
-        struct net_loss loss = {.reason = -EACCES, .host = host, .port = net_endpoint_port(peer),
-                                .text = "Connection not allowed, not found in allowlist."};
+        char text[128];
+        snprintf(text, sizeof(text), "Connection not allowed, IP %s not found in allowlist.", host);
+        struct net_loss loss = {.reason = -EACCES, .host = host, .port = net_endpoint_port(peer), .text = text};
         net->events.stranger(net->events.ctx, &loss);
         return;
     }
