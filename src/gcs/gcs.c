@@ -243,6 +243,7 @@ int64_t gcs_tick(struct gcs *gcs, int64_t now_ns) {
     gcs_enter(gcs, now_ns);
     int64_t next_ns = gcs_throttle_tick(gcs);
     gcs_watch_exchange(gcs);
+    gcs->is_refused = false;
     gcs_send_causal(gcs);
     bool is_causal_refused = gcs->is_refused;
     gcs_leave(gcs, now_ns);
