@@ -217,6 +217,7 @@ struct abi_config_v1 {
 };
 
 /* What the library exports (section 1.2). */
+#pragma GCC visibility push(default)
 extern const char *wsrep_interface_version;
 int wsrep_loader(struct abi_table *t);
 int wsrep_init_allowlist_service_v1(struct abi_allowlist_v1 *service);
@@ -228,6 +229,7 @@ void wsrep_deinit_config_service_v1(void);
 int wsrep_node_isolation_mode_set_v1(int mode);
 int wsrep_certify_v1(struct abi_table *t, uint64_t conn, struct abi_ws_handle *handle, uint32_t flags,
                      struct abi_trx_meta *meta, const struct abi_seq_cb *seq_cb);
+#pragma GCC visibility pop
 
 #define ABI_SIZE(type, size) static_assert(sizeof(type) == (size), #type)
 #define ABI_AT(type, field, offset) static_assert(offsetof(type, field) == (offset), #type "." #field)
