@@ -127,8 +127,10 @@ int main(int argc, char **argv) {
     uint8_t *data = calloc(1, data_size + 1);
     struct xb_random random;
     xb_random_seed(&random, 42);
-    struct writeset_builder_config config = {
-        .version = WRITESET_VERSION_MAX, .key_format = WRITESET_FLAT8, .size_max = WRITESET_SIZE_MAX, .hash_secret = 99};
+    struct writeset_builder_config config = {.version = WRITESET_VERSION_MAX,
+                                             .key_format = WRITESET_FLAT8,
+                                             .size_max = WRITESET_SIZE_MAX,
+                                             .hash_secret = 99};
     struct writeset_builder *builder = writeset_builder_new(&config);
     if (!prepared || !data || !builder || rows == 0) fail("setup");
     int64_t build_ns = 0;

@@ -84,8 +84,7 @@ static inline struct certify_result certify_ws(struct certify *certify, const st
 static inline struct certify_result put(struct certify *certify, int node, int64_t last_seen, unsigned flags,
                                         const char *keys) {
     struct made made = make(node, last_seen, flags, keys);
-    struct certify_result result =
-        certify_ws(certify, &made.ws, certify_position(certify) + 1, CERTIFY_FROM_GROUP);
+    struct certify_result result = certify_ws(certify, &made.ws, certify_position(certify) + 1, CERTIFY_FROM_GROUP);
     free(made.bytes);
     return result;
 }

@@ -76,8 +76,8 @@ static void test_reports(void **state) {
         bool is_due = certify_finish(certify, put(certify, 1, 400 + i, TRX, "EX k").ticket);
         assert_int_equal(is_due, i == 127);
     }
-    assert_int_equal(certify_take_report(certify, 500), 500);  /* last committed is lower */
-    assert_int_equal(certify_take_report(certify, 528), 527);  /* last seen of the last one */
+    assert_int_equal(certify_take_report(certify, 500), 500); /* last committed is lower */
+    assert_int_equal(certify_take_report(certify, 528), 527); /* last seen of the last one */
     assert_int_equal(certify_take_report(certify, 528), -1);
     assert_int_equal(certify_take_report(certify, 100), -1);
 
@@ -179,10 +179,10 @@ static void test_reset_with_tickets_out(void **state) {
 /* wsrep_cert_deps_distance, wsrep_cert_interval */
 static void test_stats(void **state) {
     struct certify *certify = certify_at(0);
-    put(certify, 1, 0, TRX, "EX a");                    /* depends 0, interval 0 */
-    put(certify, 1, 0, TRX, "EX b");                    /* depends 0: distance 2, interval 1 */
-    put(certify, 1, 2, TRX, "EX b");                    /* depends 2: distance 1, interval 0 */
-    put(certify, 2, 0, TRX, "EX b");                    /* fails */
+    put(certify, 1, 0, TRX, "EX a"); /* depends 0, interval 0 */
+    put(certify, 1, 0, TRX, "EX b"); /* depends 0: distance 2, interval 1 */
+    put(certify, 1, 2, TRX, "EX b"); /* depends 2: distance 1, interval 0 */
+    put(certify, 2, 0, TRX, "EX b"); /* fails */
     struct certify_stats stats = stats_of(certify);
     assert_int_equal(stats.passed, 3);
     assert_int_equal(stats.deps_distance_sum, 4);
@@ -287,14 +287,10 @@ static void test_conflict_log(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_positions),
-        cmocka_unit_test(test_safe_to_discard),
-        cmocka_unit_test(test_reports),
-        cmocka_unit_test(test_purge),
-        cmocka_unit_test(test_trim),
-        cmocka_unit_test(test_reset_with_tickets_out),
-        cmocka_unit_test(test_stats),
-        cmocka_unit_test(test_finish_from_threads),
+        cmocka_unit_test(test_positions),    cmocka_unit_test(test_safe_to_discard),
+        cmocka_unit_test(test_reports),      cmocka_unit_test(test_purge),
+        cmocka_unit_test(test_trim),         cmocka_unit_test(test_reset_with_tickets_out),
+        cmocka_unit_test(test_stats),        cmocka_unit_test(test_finish_from_threads),
         cmocka_unit_test(test_conflict_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

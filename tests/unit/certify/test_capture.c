@@ -12,9 +12,9 @@
 enum { IST_TRX = 4, IST_CCHANGE = 5, IST_SKIP = 6 };
 
 struct event {
-    int type;             /* 0: not known */
-    struct vector image;  /* certified */
-    struct vector sent;   /* as the group got it */
+    int type;            /* 0: not known */
+    struct vector image; /* certified */
+    struct vector sent;  /* as the group got it */
     bool is_used;
 };
 
@@ -86,10 +86,9 @@ static void test_plain_capture(void **state) {
     }
     assert_int_equal(passed, 100);
     assert_int_equal(failed, 2);
-    static const int64_t named[][2] = {{8, 5},   {10, 7},  {12, 8},  {17, 5},  {18, 17}, {19, 18},  {20, 19},
+    static const int64_t named[][2] = {{8, 5},   {10, 7},  {12, 8},  {17, 5},  {18, 17}, {19, 18}, {20, 19},
                                        {22, 21}, {35, 34}, {37, 35}, {86, 85}, {95, 85}, {105, 85}};
-    for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++)
-        assert_int_equal(depends[named[i][0]], named[i][1]);
+    for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++) assert_int_equal(depends[named[i][0]], named[i][1]);
     certify_free(certify);
     free(ist.bytes);
     free(sent.bytes);

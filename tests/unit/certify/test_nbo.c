@@ -19,10 +19,8 @@ static void set_members(struct certify *certify, int first, int last) {
 static struct certify_result put_end(struct certify *certify, int node, int64_t start, const char *keys) {
     uint8_t data[8];
     xb_store_le(data, (uint64_t)start, 8);
-    struct made made =
-        make_with(WRITESET_FLAT8, 6, node, certify_position(certify), NBO_END, keys, data, sizeof(data));
-    struct certify_result result =
-        certify_ws(certify, &made.ws, certify_position(certify) + 1, CERTIFY_FROM_GROUP);
+    struct made made = make_with(WRITESET_FLAT8, 6, node, certify_position(certify), NBO_END, keys, data, sizeof(data));
+    struct certify_result result = certify_ws(certify, &made.ws, certify_position(certify) + 1, CERTIFY_FROM_GROUP);
     free(made.bytes);
     assert_int_equal(result.depends, certify_position(certify) - 1);
     assert_false(result.is_skip); /* never for an NBO end */
@@ -156,9 +154,9 @@ static void test_malformed_end(void **state) {
         struct made made = make_with(WRITESET_FLAT8, 6, 1, 0, NBO_END, "", "123456789012", size);
         struct certify_result result;
         struct xb_error error = {0};
-        assert_int_equal(certify_writeset(certify, &made.ws, certify_position(certify) + 1, CERTIFY_FROM_GROUP, &result,
-                                          &error),
-                         -EPROTO);
+        assert_int_equal(
+            certify_writeset(certify, &made.ws, certify_position(certify) + 1, CERTIFY_FROM_GROUP, &result, &error),
+            -EPROTO);
         assert_true(error.text[0] != '\0');
         free(made.bytes);
     }

@@ -19,8 +19,8 @@ static void check_matrix(enum writeset_key_format first_format, enum writeset_ke
                     struct certify *certify = certify_at(0);
                     put(certify, 1, 0, TRX, "EX other"); /* so that the map's lowest seqno is 1 */
                     struct made first = make_with(first_format, 6, 1, 1, TRX, first_key, NULL, 0);
-                    struct made second = make_with(second_format, 6, is_same_source ? 1 : 2, has_seen ? 2 : 1, TRX,
-                                                   second_key, NULL, 0);
+                    struct made second =
+                        make_with(second_format, 6, is_same_source ? 1 : 2, has_seen ? 2 : 1, TRX, second_key, NULL, 0);
                     assert_true(certify_ws(certify, &first.ws, 2, CERTIFY_FROM_GROUP).is_passed);
                     struct certify_conflict doomed;
                     struct xb_uuid source = node_uuid(is_same_source ? 1 : 2);
@@ -59,9 +59,9 @@ static void test_matrix_in_all_formats(void **state) {
 /* Section 12.2: only the latest reference is compared. */
 static void test_only_latest_reference(void **state) {
     struct certify *certify = certify_at(9);
-    assert_true(put(certify, 1, 9, TRX, "EX k").is_passed);   /* 10 */
-    assert_true(put(certify, 2, 10, TRX, "EX k").is_passed);  /* 11 replaces 10 */
-    assert_true(put(certify, 2, 9, TRX, "EX k").is_passed);   /* 10 would conflict, 11 is its own */
+    assert_true(put(certify, 1, 9, TRX, "EX k").is_passed);  /* 10 */
+    assert_true(put(certify, 2, 10, TRX, "EX k").is_passed); /* 11 replaces 10 */
+    assert_true(put(certify, 2, 9, TRX, "EX k").is_passed);  /* 10 would conflict, 11 is its own */
     assert_false(put(certify, 3, 9, TRX, "EX k").is_passed);
     certify_free(certify);
 }
@@ -69,8 +69,8 @@ static void test_only_latest_reference(void **state) {
 /* A stronger later reference does not remove a weaker one. */
 static void test_references_by_type(void **state) {
     struct certify *certify = certify_at(0);
-    put(certify, 1, 0, TRX, "RE k");                          /* 1 */
-    put(certify, 2, 1, TRX, "UP k");                          /* 2 */
+    put(certify, 1, 0, TRX, "RE k");                                /* 1 */
+    put(certify, 2, 1, TRX, "UP k");                                /* 2 */
     struct certify_result result = put(certify, 2, 0, TRX, "EX k"); /* UP is its own, RE of 1 is not */
     assert_false(result.is_passed);
     assert_int_equal(result.conflict.seqno, 1);
@@ -80,7 +80,7 @@ static void test_references_by_type(void **state) {
 
 static void test_failed_leaves_no_trace(void **state) {
     struct certify *certify = certify_at(0);
-    put(certify, 1, 0, TRX, "EX a");                                   /* 1 */
+    put(certify, 1, 0, TRX, "EX a"); /* 1 */
     int64_t size = stats_of(certify).index_size;
     assert_false(put(certify, 2, 0, TRX, "EX b, EX a, EX c").is_passed); /* 2 */
     assert_int_equal(stats_of(certify).index_size, size);
@@ -140,12 +140,12 @@ static void test_server_key(void **state) {
 
 static void test_pa_unsafe(void **state) {
     struct certify *certify = certify_at(0);
-    put(certify, 1, 0, TRX, "EX a"); /* 1 */
-    put(certify, 1, 1, TRX, "EX b"); /* 2 */
-    assert_int_equal(put(certify, 1, 2, TRX, "EX c").depends, 0);                       /* 3 */
-    assert_int_equal(put(certify, 1, 2, TRX | WRITESET_PA_UNSAFE, "EX d").depends, 3);  /* 4 */
-    assert_int_equal(put(certify, 1, 2, TRX, "EX e").depends, 4);                       /* 5 */
-    struct certify_result result = put(certify, 1, 2, WRITESET_ROLLBACK_FRAGMENT, "");  /* 6 */
+    put(certify, 1, 0, TRX, "EX a");                                                   /* 1 */
+    put(certify, 1, 1, TRX, "EX b");                                                   /* 2 */
+    assert_int_equal(put(certify, 1, 2, TRX, "EX c").depends, 0);                      /* 3 */
+    assert_int_equal(put(certify, 1, 2, TRX | WRITESET_PA_UNSAFE, "EX d").depends, 3); /* 4 */
+    assert_int_equal(put(certify, 1, 2, TRX, "EX e").depends, 4);                      /* 5 */
+    struct certify_result result = put(certify, 1, 2, WRITESET_ROLLBACK_FRAGMENT, ""); /* 6 */
     assert_true(result.is_passed);
     assert_int_equal(result.depends, 5);
     assert_int_equal(put(certify, 2, 2, TRX, "EX f").depends, 6); /* 7 */
@@ -179,8 +179,7 @@ static void test_fragments(void **state) {
         put(certify, 1, certify_position(certify), TRX, "SH a");
         struct made made = make(2, certify_position(certify), i == 0 ? WRITESET_BEGIN : 0, "EX t/f");
         if (i > 0) made.ws.header.pa_range = (uint16_t)(made.ws.header.seqno - previous);
-        struct certify_result result =
-            certify_ws(certify, &made.ws, certify_position(certify) + 1, CERTIFY_FROM_GROUP);
+        struct certify_result result = certify_ws(certify, &made.ws, certify_position(certify) + 1, CERTIFY_FROM_GROUP);
         assert_true(result.is_passed);
         assert_true(result.depends >= previous);
         previous = certify_position(certify);
@@ -196,10 +195,9 @@ static void test_absurd_last_seen(void **state) {
         for (unsigned flags = 0; flags < 4; flags++) {
             struct certify *certify = certify_at(3);
             put(certify, 1, 3, TRX, "EX k");
-            struct certify_result result = put(certify, 2, values[i],
-                                               TRX | (flags & 1 ? WRITESET_IMPLICIT_DEPS : 0) |
-                                                   (flags & 2 ? WRITESET_PREORDERED : 0),
-                                               "EX k");
+            struct certify_result result =
+                put(certify, 2, values[i],
+                    TRX | (flags & 1 ? WRITESET_IMPLICIT_DEPS : 0) | (flags & 2 ? WRITESET_PREORDERED : 0), "EX k");
             assert_true(result.depends >= -1 && result.depends < 5);
             if (!(flags & 2)) assert_int_equal(result.is_passed, values[i] >= 4);
             assert_true(certify_safe_to_discard(certify) >= -2);
@@ -254,8 +252,7 @@ static void test_preordered(void **state) {
         struct made made = make(1, 0, TRX | WRITESET_PREORDERED, "EX k");
         made.ws.header.pa_range = events[i].range;
         made.ws.header.transaction_id = i + 1;
-        struct certify_result result =
-            certify_ws(certify, &made.ws, certify_position(certify) + 1, CERTIFY_FROM_GROUP);
+        struct certify_result result = certify_ws(certify, &made.ws, certify_position(certify) + 1, CERTIFY_FROM_GROUP);
         assert_true(result.is_passed);
         assert_int_equal(result.depends, events[i].depends);
         free(made.bytes);
