@@ -196,13 +196,19 @@ void client_causal_done(struct sim_node *node, void *token, int result, const st
 
 /* ---- load ---- */
 
+static bool is_outside(const struct sim_node *node) {
+    struct gcs_status status;
+    gcs_get_status(group_gcs(node->group), &status, now(node));
+    return status.group_state == GCS_NON_PRIMARY;
+}
+
 static void on_client(void *ctx, uint64_t generation) {
     struct sim_node *node = ctx;
     struct cluster *cluster = node->cluster;
     if (!node->is_up || node->generation != generation) return;
     if (cluster->is_load_on && !node->is_leaving) {
         /* Now and then also when it must fail. */
-        bool is_wanted = node_is_ready(node) || xb_random_below(&cluster->random, 50) == 0;
+        bool is_wanted = node_is_ready(node) || (is_outside(node) && xb_random_below(&cluster->random, 50) == 0);
         if (is_wanted && node->outstanding < SIM_OUTSTANDING_MAX) client_submit(node);
         if (node_is_ready(node) && xb_random_below(&cluster->random, 400) == 0) client_desync(node);
         if (xb_random_below(&cluster->random, 30) == 0) causal_read(node);

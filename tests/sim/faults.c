@@ -233,6 +233,7 @@ static void heal(struct faults *faults) {
     struct cluster *cluster = faults->cluster;
     cluster_trace(cluster, -1, "all is repaired");
     faults->is_over = true;
+    cluster->is_failing = false;
     set_cuts(faults, 0);
     for (int i = 0; i < cluster->count; i++) {
         struct sim_node *node = &cluster->nodes[i];
@@ -355,6 +356,7 @@ void faults_run(struct cluster *cluster, struct faults_stats *stats) {
     if (!run_until(&faults, START_NS, are_all_ready)) {
         describe(cluster, "did not start");
     } else {
+        cluster->is_failing = true;
         at(&faults, span(&faults, 0, XB_SECOND), on_fault, 0);
         run_until(&faults, now(&faults) + span(&faults, 5 * XB_SECOND, 40 * XB_SECOND), NULL);
         if (recover(&faults)) finish(&faults);

@@ -52,7 +52,7 @@ struct cluster *cluster_new(uint64_t seed, bool is_traced) {
     }
     cluster->evs.use_aggregate = xb_random_below(random, 4) != 0;
     cluster->transfer_ns = 1 + (int64_t)xb_random_below(random, 3 * XB_SECOND);
-    cluster->history_max = xb_random_below(random, 3) ? 100000 : 50 + (int64_t)xb_random_below(random, 500);
+    size_t history_max = xb_random_below(random, 3) ? 100000 : 50 + (size_t)xb_random_below(random, 500);
     cluster->load_period_ns = XB_MS * (2 + (int64_t)xb_random_below(random, 200));
     cluster->failure_period = xb_random_below(random, 4) ? 0 : 20 + (int64_t)xb_random_below(random, 400);
     cluster->failure_seed = xb_random_u64(random);
@@ -64,6 +64,7 @@ struct cluster *cluster_new(uint64_t seed, bool is_traced) {
         node->weight = 1;
         node->apply_ns = XB_MS / 2;
         node->disk.state.seqno = -1;
+        node->disk.history.max = history_max;
         for (int j = 0; is_wan && j < cluster->count; j++) net_set_delay(cluster->net, i, j, 20 * XB_MS, 60 * XB_MS);
     }
     return cluster;
@@ -96,7 +97,7 @@ void cluster_trace(struct cluster *cluster, int node, const char *format, ...) {
 }
 
 const char *cluster_apply_failure(const struct cluster *cluster, int node, int64_t seqno) {
-    if (!cluster->failure_period) return NULL;
+    if (!cluster->failure_period || !cluster->is_failing) return NULL;
     struct xb_random random;
     xb_random_seed(&random, cluster->failure_seed ^ (uint64_t)seqno);
     if (xb_random_below(&random, (uint64_t)cluster->failure_period)) return NULL;

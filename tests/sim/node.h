@@ -43,8 +43,8 @@ struct history_entry { /* one seqno of the history: a write set or a configurati
 /* Gapless from `low` on; empty if count is 0. */
 struct history {
     struct history_entry *entries;
-    int64_t low;
-    size_t count, capacity;
+    int64_t low, released; /* up to `released` may be forgotten: the index does not need it */
+    size_t count, capacity, max;
 };
 
 struct disk {
@@ -114,7 +114,7 @@ struct sim_node {
 
     /* Replica. */
     enum replica_phase phase;
-    bool is_donor, is_corrupt, is_joined; /* is_joined: write sets may be sent */
+    bool is_donor, is_corrupt, is_joined; /* is_joined: clients may write */
     struct xb_uuid group_uuid; /* of the group, as the last change says */
     struct item *items, **items_end;
     struct job *jobs, **jobs_end;
@@ -126,6 +126,8 @@ struct sim_node {
     int64_t needed_seqno;     /* of the change that asked for a transfer */
     int64_t transfer_seqno;   /* position after the transfer, -1 */
     uint64_t request_number;  /* of the running request */
+    int requests_failed;      /* in a row */
+    bool is_giving_up;        /* will leave and join anew */
     bool is_request_out;      /* the state request is under way */
     bool is_request_timed;    /* an event will make the next one */
     struct submission *submissions;
@@ -142,9 +144,10 @@ struct cluster {
     bool is_traced;
     bool has_fast_timers;
     struct evs_options evs;
-    int64_t peer_timeout_ns, transfer_ns, history_max;
+    int64_t peer_timeout_ns, transfer_ns;
     bool is_load_on;
     int64_t load_period_ns; /* of each client */
+    bool is_failing;        /* write sets may fail to apply */
     int64_t failure_period; /* one write set in so many fails to apply somewhere; 0: none */
     uint64_t failure_seed;
     struct transfer *transfers;
@@ -173,7 +176,7 @@ void replica_take(struct sim_node *node, const struct gcs_action *action, struct
 bool replica_process(struct sim_node *node); /* -> true if anything was done */
 void replica_queue_changed(struct sim_node *node, bool is_own);
 void history_add(struct history *history, int64_t seqno, enum gcs_action_type type, const void *bytes, size_t size,
-                 bool is_skip, int64_t max);
+                 bool is_skip);
 const struct history_entry *history_find(const struct history *history, int64_t seqno);
 void history_clear(struct history *history);
 int64_t history_lowest(const struct history *history); /* -1: empty */
@@ -184,6 +187,7 @@ void replica_advance(struct sim_node *node, int64_t seqno, const struct xb_hash1
 
 /* transfer.c */
 void transfer_request(struct sim_node *node); /* asks for a donor, again and again until there is one */
+void transfer_failed(struct sim_node *node);  /* asks again; or gives up and joins anew */
 void transfer_answered(struct sim_node *node, const struct submission *submission, int result);
 void transfer_donate(struct sim_node *node, const struct gcs_action *action); /* everything before is applied */
 void transfer_free_all(struct cluster *cluster);

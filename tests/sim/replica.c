@@ -38,15 +38,17 @@ static void history_trim(struct history *history, size_t remove) {
 void history_clear(struct history *history) {
     for (size_t i = 0; i < history->count; i++) free(history->entries[i].bytes);
     free(history->entries);
-    *history = (struct history){0};
+    *history = (struct history){.max = history->max};
 }
 
 /* Below what is there: ignored. With a gap: begins anew. */
 void history_add(struct history *history, int64_t seqno, enum gcs_action_type type, const void *bytes, size_t size,
-                 bool is_skip, int64_t max) {
+                 bool is_skip) {
     if (history->count && seqno < history->low + (int64_t)history->count) return;
     if (history->count && seqno > history->low + (int64_t)history->count) history_clear(history);
-    if (history->count > (size_t)max + (size_t)max / 4) history_trim(history, history->count - (size_t)max);
+    if (history->count > history->max + history->max / 4 &&
+        history->low + (int64_t)(history->count - history->max) <= history->released + 1)
+        history_trim(history, history->count - history->max);
     if (!history->count) history->low = seqno;
     if (history->count == history->capacity) {
         history->capacity = history->capacity ? 2 * history->capacity : 64;
@@ -81,6 +83,8 @@ void replica_start(struct sim_node *node) {
     node->phase = REPLICA_OUTSIDE;
     node->is_donor = node->is_corrupt = node->is_joined = node->is_applying = node->is_voting = false;
     node->is_request_out = node->is_request_timed = false;
+    node->requests_failed = 0;
+    node->is_giving_up = false;
     node->group_uuid = xb_uuid_nil;
     node->items = NULL;
     node->items_end = &node->items;
@@ -184,8 +188,7 @@ static bool take_at_once(struct sim_node *node, const struct gcs_action *action)
         return false;
     case GCS_JOIN:
         if (action->code < 0 && is_waiting) { /* nothing will come: ask again */
-            node->phase = REPLICA_REQUESTING;
-            transfer_request(node);
+            transfer_failed(node);
             return true;
         }
         return false;
@@ -316,8 +319,7 @@ static void process_writeset(struct sim_node *node, struct item *item) {
     check_verdict(check, node->index, &node->disk.state.group_uuid, action->seqno, result.is_passed, result.depends,
                   lowest);
     writeset_mark_certified(&ws, action->buf, action->seqno, result.depends);
-    history_add(&node->disk.history, action->seqno, GCS_WRITESET, action->buf, action->size, result.is_skip,
-                node->cluster->history_max);
+    history_add(&node->disk.history, action->seqno, GCS_WRITESET, action->buf, action->size, result.is_skip);
     if (is_contained) {
         if (certify_finish(node->certify, result.ticket)) certify_take_report(node->certify, node->disk.state.seqno);
         return;
@@ -341,9 +343,11 @@ void replica_apply_change(struct sim_node *node, const struct gcs_cchange *chang
     }
 }
 
+/* Clients may write from the first SYNC on, also while the node donates or catches up later; not before, since its
+ * reports do not count yet and a commit cut may be ahead of it. */
 static void enter_phase(struct sim_node *node, enum gcs_node_state state) {
-    node->is_joined = state >= GCS_NODE_DONOR && !node->is_corrupt;
-    node->phase = state == GCS_NODE_SYNCED ? REPLICA_SYNCED : node->is_joined ? REPLICA_JOINED : REPLICA_OUTSIDE;
+    node->is_joined = (state == GCS_NODE_SYNCED || (node->is_joined && state >= GCS_NODE_DONOR)) && !node->is_corrupt;
+    node->phase = state == GCS_NODE_SYNCED ? REPLICA_SYNCED : state >= GCS_NODE_DONOR ? REPLICA_JOINED : REPLICA_OUTSIDE;
 }
 
 static void process_primary(struct sim_node *node, const struct gcs_action *action, const struct gcs_cchange *change) {
@@ -354,8 +358,7 @@ static void process_primary(struct sim_node *node, const struct gcs_action *acti
     if (!is_same) node->transfer_seqno = -1;
     if (is_same && change->seqno <= node->transfer_seqno) { /* the transfer has brought it */
         if (change->seqno > certify_position(node->certify)) replica_apply_change(node, change);
-        history_add(&node->disk.history, change->seqno, GCS_CCHANGE, action->buf, action->size, false,
-                    cluster->history_max);
+        history_add(&node->disk.history, change->seqno, GCS_CCHANGE, action->buf, action->size, false);
         return;
     }
     if (own == GCS_NODE_PRIM) {
@@ -374,8 +377,7 @@ static void process_primary(struct sim_node *node, const struct gcs_action *acti
         history_clear(&node->disk.history);
     }
     replica_apply_change(node, change);
-    history_add(&node->disk.history, change->seqno, GCS_CCHANGE, action->buf, action->size, false,
-                cluster->history_max);
+    history_add(&node->disk.history, change->seqno, GCS_CCHANGE, action->buf, action->size, false);
     replica_advance(node, change->seqno, NULL);
     enter_phase(node, own);
 }
@@ -394,7 +396,7 @@ static void process_change(struct sim_node *node, const struct gcs_action *actio
 
 static void process_commit_cut(struct sim_node *node, int64_t cut) {
     if (cut < node->cc_seqno) return; /* spec 07 section 9.4 */
-    certify_purge(node->certify, cut);
+    node->disk.history.released = certify_purge(node->certify, cut);
 }
 
 static void process_vote(struct sim_node *node, const struct gcs_action *action) {
@@ -472,6 +474,10 @@ bool replica_process(struct sim_node *node) {
         is_busy = true;
     }
     start_applying(node);
+    if (node->is_giving_up && !node->is_leaving) {
+        node_leave(node);
+        is_busy = true;
+    }
     if (node->is_corrupt && !node->is_leaving) {
         node->disk.state = (struct check_state){.seqno = -1};
         history_clear(&node->disk.history);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define REQUEST_RETRY_NS XB_SECOND
+#define REQUESTS_MAX 3 /* failed transfers, then the node joins anew: a new configuration may help the donor */
 #define PATIENCE_NS (10 * XB_SECOND) /* a copy that cannot be delivered for so long has failed */
 
 struct transfer {
@@ -89,6 +90,14 @@ void transfer_answered(struct sim_node *node, const struct submission *submissio
         node->phase = REPLICA_RECEIVING;
     else
         request_at(node, now(node) + REQUEST_RETRY_NS);
+}
+
+void transfer_failed(struct sim_node *node) {
+    node->phase = REPLICA_REQUESTING;
+    if (++node->requests_failed < REQUESTS_MAX)
+        request_at(node, now(node) + REQUEST_RETRY_NS);
+    else
+        node->is_giving_up = true;
 }
 
 /* ---- donor ---- */
@@ -216,8 +225,7 @@ static void take_entry(struct sim_node *node, const struct history_entry *entry,
     if (status)
         check_fail(cluster->check, "node %d cannot take %lld of a transfer: %d %s", node->index, (long long)seqno,
                    status, error.text);
-    history_add(&node->disk.history, seqno, entry->type, entry->bytes, entry->size, entry->is_skip,
-                cluster->history_max);
+    history_add(&node->disk.history, seqno, entry->type, entry->bytes, entry->size, entry->is_skip);
     if (must_apply) replica_advance(node, seqno, is_applied ? &digest : NULL);
 }
 
@@ -233,6 +241,7 @@ static void take_transfer(struct sim_node *node, const struct transfer *transfer
     certify_reset(node->certify);
     for (size_t i = 0; i < transfer->count; i++) take_entry(node, &transfer->entries[i], transfer->first + (int64_t)i);
     node->transfer_seqno = node->disk.state.seqno;
+    node->requests_failed = 0;
     node->phase = REPLICA_OUTSIDE; /* until the own JOIN comes back */
     cluster_trace(node->cluster, node->index, "has its state, %lld", (long long)node->transfer_seqno);
     gcs_join(group_gcs(node->group), &node->disk.state.group_uuid, node->transfer_seqno, 0, now(node));
@@ -268,9 +277,8 @@ static void on_arrival(void *ctx, uint64_t arg) {
         take_transfer(joiner, transfer);
     } else if (joiner_waits(transfer) && joiner->phase == REPLICA_RECEIVING) {
         cluster_trace(cluster, joiner->index, "transfer failed");
-        joiner->phase = REPLICA_REQUESTING;
         gcs_join(group_gcs(joiner->group), &transfer->group_uuid, -1, -ECONNRESET, now(joiner));
-        request_at(joiner, now(joiner) + REQUEST_RETRY_NS);
+        transfer_failed(joiner);
         node_settle(joiner);
     }
     tell_donor(donor, transfer->donor_generation, &transfer->group_uuid, transfer->donor_seqno,
