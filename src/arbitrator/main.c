@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* xebec-arbitrator: the process around the arbitrator: log, background, signals, exit code. */
 #include "arbitrator/arbitrator.h"
-#include "arbitrator/settings.h"
+#include "arbitrator/arguments.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -34,16 +34,16 @@ static void write_syslog(void *ctx, enum xb_log_level level, const char *line) {
     syslog(priorities[level], "%s", line);
 }
 
-static int open_log(const struct settings *settings, struct xb_log *log) {
-    if (settings->log) {
-        FILE *file = fopen(settings->log, "ae");
+static int open_log(const struct arguments *arguments, struct xb_log *log) {
+    if (arguments->log) {
+        FILE *file = fopen(arguments->log, "ae");
         if (!file) {
-            fprintf(stderr, "xebec-arbitrator: cannot open log file '%s': %m\n", settings->log);
+            fprintf(stderr, "xebec-arbitrator: cannot open log file '%s': %m\n", arguments->log);
             return -errno;
         }
         log->write = write_stream;
         log->ctx = file;
-    } else if (settings->is_daemon) {
+    } else if (arguments->is_daemon) {
         openlog("xebec-arbitrator", LOG_PID, LOG_DAEMON);
         log->write = write_syslog;
     } else {
@@ -77,13 +77,13 @@ static void wait_for_end(struct arbitrator *arbitrator, int signal_fd, const str
     }
 }
 
-static int run(const struct settings *settings, const struct xb_log *log, int signal_fd) {
+static int run(const struct arguments *arguments, const struct xb_log *log, int signal_fd) {
     struct xb_options *options = xb_options_new();
     struct xb_error error = {0};
-    struct arbitrator_config config = {settings->name,  settings->address, settings->group, settings->sst,
-                                       settings->donor, settings->workdir, options};
+    struct arbitrator_config config = {arguments->name,  arguments->address, arguments->group, arguments->sst,
+                                       arguments->donor, arguments->workdir, options};
     struct arbitrator *arbitrator = NULL;
-    if (options && xb_options_start(options, settings->options, &error) == 0)
+    if (options && xb_options_start(options, arguments->options, &error) == 0)
         arbitrator = arbitrator_open(&config, log, &error);
     int code = error.code ? error.code : -ENOMEM;
     if (arbitrator) {
@@ -97,21 +97,21 @@ static int run(const struct settings *settings, const struct xb_log *log, int si
 }
 
 int main(int argc, char **argv) {
-    struct settings settings;
+    struct arguments arguments;
     struct xb_error error = {0};
     struct xb_log log = {0};
-    if (settings_read(&settings, argc, argv, &error)) {
+    if (arguments_read(&arguments, argc, argv, &error)) {
         fprintf(stderr, "xebec-arbitrator: %s\n", error.text);
-        settings_clear(&settings);
+        arguments_clear(&arguments);
         return EXIT_FAILURE;
     }
-    if (open_log(&settings, &log)) return EXIT_FAILURE;
-    if (settings.is_daemon && daemon(1, 0)) {
+    if (open_log(&arguments, &log)) return EXIT_FAILURE;
+    if (arguments.is_daemon && daemon(1, 0)) {
         fprintf(stderr, "xebec-arbitrator: cannot go to the background: %m\n");
         return EXIT_FAILURE;
     }
     int signal_fd = block_signals();
-    int code = signal_fd < 0 ? -errno : run(&settings, &log, signal_fd);
-    settings_clear(&settings);
+    int code = signal_fd < 0 ? -errno : run(&arguments, &log, signal_fd);
+    arguments_clear(&arguments);
     return code ? EXIT_FAILURE : EXIT_SUCCESS;
 }

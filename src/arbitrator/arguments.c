@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Command line and configuration file of xebec-arbitrator (spec 07 section 20: the options of garbd). */
-#include "arbitrator/settings.h"
+#include "arbitrator/arguments.h"
 
 #include "base/options.h"
 
@@ -27,14 +27,14 @@ static const struct argp_option command_line[] = {
     {0},
 };
 
-static char **field(struct settings *settings, const char *key) {
+static char **field(struct arguments *arguments, const char *key) {
     const struct {
         const char *key;
         char **field;
     } fields[] = {
-        {"name", &settings->name},   {"address", &settings->address}, {"group", &settings->group},
-        {"sst", &settings->sst},     {"donor", &settings->donor},     {"options", &settings->options},
-        {"log", &settings->log},     {"workdir", &settings->workdir}, {"cfg", &settings->cfg},
+        {"name", &arguments->name},   {"address", &arguments->address}, {"group", &arguments->group},
+        {"sst", &arguments->sst},     {"donor", &arguments->donor},     {"options", &arguments->options},
+        {"log", &arguments->log},     {"workdir", &arguments->workdir}, {"cfg", &arguments->cfg},
     };
     for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++)
         if (strcmp(fields[i].key, key) == 0) return fields[i].field;
@@ -50,14 +50,14 @@ static int put(char **to, const char *value) {
 }
 
 static error_t parse_argument(int key, char *argument, struct argp_state *state) {
-    struct settings *settings = state->input;
+    struct arguments *arguments = state->input;
     if (key == 'd') {
-        settings->is_daemon = true;
+        arguments->is_daemon = true;
         return 0;
     }
-    if (key == ARGP_KEY_ARG) return put(&settings->address, argument);
+    if (key == ARGP_KEY_ARG) return put(&arguments->address, argument);
     for (const struct argp_option *option = command_line; option->name; option++)
-        if (option->key == key) return put(field(settings, option->name), argument);
+        if (option->key == key) return put(field(arguments, option->name), argument);
     return ARGP_ERR_UNKNOWN;
 }
 
@@ -75,7 +75,7 @@ static char *unquote(char *value) {
     return value + 1;
 }
 
-static int read_line(struct settings *settings, char *line, const char *path, int number, struct xb_error *error) {
+static int read_line(struct arguments *arguments, char *line, const char *path, int number, struct xb_error *error) {
     line = trim(line);
     if (!*line || *line == '#') return 0;
     char *equals = strchr(line, '=');
@@ -83,24 +83,24 @@ static int read_line(struct settings *settings, char *line, const char *path, in
     *equals = 0;
     char *key = trim(line), *value = unquote(trim(equals + 1));
     if (strcmp(key, "daemon") == 0) {
-        if (xb_parse_bool(value, &settings->is_daemon))
+        if (xb_parse_bool(value, &arguments->is_daemon))
             return xb_fail(error, -EINVAL, "%s line %d: daemon must be 0 or 1, not '%s'", path, number, value);
         return 0;
     }
-    char **to = field(settings, key);
+    char **to = field(arguments, key);
     if (!to) return xb_fail(error, -EINVAL, "%s line %d: unknown option '%s'", path, number, key);
     if (*to) return 0; /* the command line wins */
     return put(to, value);
 }
 
-int settings_read_file(struct settings *settings, const char *path, struct xb_error *error) {
+int arguments_read_file(struct arguments *arguments, const char *path, struct xb_error *error) {
     FILE *file = fopen(path, "re");
     if (!file) return xb_fail(error, -errno, "cannot open configuration file '%s': %m", path);
     char *line = NULL;
     size_t size = 0;
     int result = 0;
     for (int number = 1; result == 0 && getline(&line, &size, file) >= 0; number++)
-        result = read_line(settings, line, path, number, error);
+        result = read_line(arguments, line, path, number, error);
     free(line);
     fclose(file);
     return result;
@@ -110,32 +110,32 @@ static int put_default(char **to, const char *value) {
     return *to ? 0 : put(to, value);
 }
 
-int settings_read(struct settings *settings, int argc, char **argv, struct xb_error *error) {
+int arguments_read(struct arguments *arguments, int argc, char **argv, struct xb_error *error) {
     static const struct argp argp = {
         command_line, parse_argument, "[ADDRESS]",
         "A voting member of a Galera 4 cluster that holds no data.\v"
         "With socket.ssl_key, socket.ssl_cert and socket.ssl_ca in --options all traffic is over mutual TLS.",
         NULL, NULL, NULL};
-    *settings = (struct settings){0};
-    if (argp_parse(&argp, argc, argv, 0, NULL, settings)) return xb_fail(error, -ENOMEM, "no memory");
-    if (settings->cfg) {
-        int result = settings_read_file(settings, settings->cfg, error);
+    *arguments = (struct arguments){0};
+    if (argp_parse(&argp, argc, argv, 0, NULL, arguments)) return xb_fail(error, -ENOMEM, "no memory");
+    if (arguments->cfg) {
+        int result = arguments_read_file(arguments, arguments->cfg, error);
         if (result) return result;
     }
-    if (!settings->address || !*settings->address)
+    if (!arguments->address || !*arguments->address)
         return xb_fail(error, -EINVAL, "the group address is missing: give --address gcomm://host:port");
-    if (!settings->group || !*settings->group)
+    if (!arguments->group || !*arguments->group)
         return xb_fail(error, -EINVAL, "the group name is missing: give --group");
-    if (put_default(&settings->name, "garb") || put_default(&settings->sst, "trivial") ||
-        put_default(&settings->donor, "") || put_default(&settings->options, "") ||
-        put_default(&settings->workdir, "."))
+    if (put_default(&arguments->name, "garb") || put_default(&arguments->sst, "trivial") ||
+        put_default(&arguments->donor, "") || put_default(&arguments->options, "") ||
+        put_default(&arguments->workdir, "."))
         return xb_fail(error, -ENOMEM, "no memory");
     return 0;
 }
 
-void settings_clear(struct settings *settings) {
-    char *const texts[] = {settings->name,    settings->address, settings->group,   settings->sst, settings->donor,
-                           settings->options, settings->log,     settings->workdir, settings->cfg};
+void arguments_clear(struct arguments *arguments) {
+    char *const texts[] = {arguments->name,    arguments->address, arguments->group,   arguments->sst, arguments->donor,
+                           arguments->options, arguments->log,     arguments->workdir, arguments->cfg};
     for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) free(texts[i]);
-    *settings = (struct settings){0};
+    *arguments = (struct arguments){0};
 }
