@@ -1,90 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Several instances on a bus: joining, ordering, resending, transfers, causal reads, the end. */
-#include "bus.h"
+#include "party.h"
 
 #define BIG 100000
-
-static struct peer *start_peer(struct bus *bus, const char *name) {
-    struct peer *peer = bus_add(bus, name);
-    node_start(peer->node);
-    return peer;
-}
-
-static bus_set all(const struct bus *bus) {
-    bus_set set = 0;
-    for (int i = 0; i < bus->peer_count; i++)
-        if (bus->peers[i].node) set |= bus_bit(&bus->peers[i]);
-    return set;
-}
-
-static enum gcs_node_state state_of(const struct peer *peer) {
-    return gcs_own_state(peer->node->gcs);
-}
-
-static struct item *request(struct peer *peer, const char *donors) {
-    uint8_t bytes[256];
-    size_t size = make_request(bytes, sizeof(bytes), donors, &xb_uuid_nil, -1);
-    return item_submit(peer->node, GCS_STATE_REQ, bytes, size);
-}
-
-static void tell_join(struct peer *peer, int code) {
-    struct gcs *gcs = peer->node->gcs;
-    gcs_join(gcs, &gcs->group_uuid, gcs->counter, code, peer->node->now_ns);
-}
-
-/* Lets a PRIM member take a transfer from whom the group chooses. */
-static void transfer(struct bus *bus, struct peer *joiner) {
-    struct item *item = request(joiner, "");
-    bus_settle(bus);
-    assert_true(item->is_done && item->result >= 0);
-    for (int i = 0; i < bus->peer_count; i++)
-        if (bus->peers[i].node && state_of(&bus->peers[i]) == GCS_NODE_DONOR) tell_join(&bus->peers[i], 0);
-    tell_join(joiner, 0);
-    bus_settle(bus);
-    assert_int_equal(state_of(joiner), GCS_NODE_SYNCED);
-    item_free(item);
-}
-
-/* n synced members n0, n1, ... */
-static struct bus *make_group(int n) {
-    static const char *const names[] = {"n0", "n1", "n2", "n3", "n4"};
-    struct bus *bus = bus_new(1);
-    for (int i = 0; i < n; i++) {
-        struct peer *peer = start_peer(bus, names[i]);
-        bus_change(bus, all(bus), false);
-        bus_settle(bus);
-        if (i) transfer(bus, peer);
-    }
-    for (int i = 0; i < n; i++) {
-        assert_int_equal(state_of(&bus->peers[i]), GCS_NODE_SYNCED);
-        node_forget(bus->peers[i].node);
-    }
-    return bus;
-}
-
-static struct node *node_of(struct bus *bus, int i) {
-    return bus->peers[i].node;
-}
-
-static struct gcs *gcs_of(struct bus *bus, int i) {
-    return bus->peers[i].node->gcs;
-}
-
-static void assert_same_counters(struct bus *bus) {
-    const struct gcs *first = NULL;
-    for (int i = 0; i < bus->peer_count; i++) {
-        if (!bus->peers[i].node) continue;
-        const struct gcs *gcs = bus->peers[i].node->gcs;
-        if (!first) first = gcs;
-        assert_int_equal(gcs->counter, first->counter);
-        assert_int_equal(gcs->cut.last_applied, first->cut.last_applied);
-        assert_int_equal(gcs->member_count, first->member_count);
-        for (size_t k = 0; k < gcs->member_count; k++) {
-            assert_int_equal(gcs->members[k].state, first->members[k].state);
-            assert_int_equal(gcs->members[k].desync_count, first->members[k].desync_count);
-        }
-    }
-}
 
 static void test_new_group(void **state) {
     for (int is_immediate = 0; is_immediate < 2; is_immediate++) {
@@ -158,14 +76,6 @@ static void test_second_member(void **state) {
     assert_int_equal(node_count_actions(second->node, GCS_SYNC), 1);
     assert_same_counters(bus);
     bus_free(bus);
-}
-
-static struct item *submit_big(struct node *node, size_t size, int seed) {
-    uint8_t *bytes = malloc(size);
-    for (size_t i = 0; i < size; i++) bytes[i] = (uint8_t)(i * 7 + (size_t)seed);
-    struct item *item = item_submit(node, GCS_WRITESET, bytes, size);
-    free(bytes);
-    return item;
 }
 
 static void test_fragments_interleave(void **state) {
