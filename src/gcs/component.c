@@ -83,11 +83,21 @@ static int install_members(struct gcs *gcs, const struct pc_view *view) {
     gcs->members = members;
     gcs->member_count = view->member_count;
     gcs->own_index = own_index;
+    for (size_t i = 0; i < gcs->member_count; i++) { /* nobody counts what was begun before this view */
+        gcs_collector_reset(&members[i].collector, &gcs->up);
+        members[i].has_answered = false;
+    }
     return own_index < 0 ? -EPROTO : 0;
 }
 
 static void set_bootstrap(struct gcs *gcs, const struct pc_view *view, bool had_members, int64_t calendar_ns) {
     struct gcs_member *self = gcs_self(gcs);
+    if (view->is_recollection) { /* as if restarted: the highest seqno of all shall count (section 7.1 step 3) */
+        gcs->primary_state = GCS_NODE_NON_PRIM;
+        gcs->primary_uuid = xb_uuid_nil;
+        gcs->primary_seqno = -1;
+        gcs->joined_count = 0;
+    }
     if (view->is_bootstrap && !xb_uuid_is_nil(&gcs->group_uuid))
         self->is_bootstrap = true;
     else if (view->member_count == 1 && (!had_members || view->is_bootstrap))
@@ -97,10 +107,6 @@ static void set_bootstrap(struct gcs *gcs, const struct pc_view *view, bool had_
 }
 
 static void begin_exchange(struct gcs *gcs, int64_t calendar_ns) {
-    for (size_t i = 0; i < gcs->member_count; i++) {
-        gcs_collector_reset(&gcs->members[i].collector, &gcs->up);
-        gcs->members[i].has_answered = false;
-    }
     gcs->group_state = GCS_WAIT_STATE_UUID;
     gcs->state_uuid = xb_uuid_nil;
     gcs->is_state_due = false;

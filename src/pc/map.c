@@ -7,7 +7,7 @@
 #define MAP_COUNT_SIZE 4
 #define MAP_ENTRY_SIZE 52
 
-enum { NODE_PRIM = 0x1, NODE_WEIGHT = 0x2, NODE_UN = 0x4, NODE_EVICTED = 0x8 };
+enum { NODE_PRIM = 0x1, NODE_WEIGHT = 0x2, NODE_UN = 0x4, NODE_EVICTED = 0x8, NODE_YIELDS = 0x8000 };
 
 const struct view_id pc_never_prim = {.type = VIEW_NON_PRIM};
 
@@ -72,6 +72,7 @@ static void node_read(struct xb_reader *r, struct pc_node *node) {
     node->is_prim = bits & NODE_PRIM;
     node->is_un = bits & NODE_UN;
     node->is_evicted = bits & NODE_EVICTED;
+    node->yields = bits & NODE_YIELDS;
     node->segment = (uint8_t)(bits >> 16);
     node->weight = bits & NODE_WEIGHT ? (int)(bits >> 24) : -1;
     node->last_seq = xb_read_u32(r);
@@ -84,6 +85,7 @@ static void node_write(struct xb_writer *w, const struct pc_node *node) {
     if (node->is_prim) bits |= NODE_PRIM;
     if (node->is_un) bits |= NODE_UN;
     if (node->is_evicted) bits |= NODE_EVICTED;
+    if (node->yields) bits |= NODE_YIELDS;
     if (node->weight >= 0) bits |= NODE_WEIGHT | (uint32_t)node->weight << 24;
     xb_write_uuid(w, &node->uuid);
     xb_write_u32(w, bits);

@@ -36,6 +36,9 @@ struct pc_member {
 struct pc_view {
     struct view_id id;
     bool is_bootstrap; /* the bootstrap mark */
+    /* With is_bootstrap: members that crashed may know more of the group's state than those that lived on, so nobody may
+     * insist on its part in the last primary component: the highest seqno counts (see promotion.c). */
+    bool is_recollection;
     const struct pc_member *members;
     size_t member_count;
 };

@@ -45,6 +45,7 @@ struct pc_header { /* section 3.1 */
 struct pc_node { /* section 2.3 */
     struct xb_uuid uuid;
     bool is_prim, is_un, is_evicted;
+    bool yields; /* own entry only: see promotion.c; not part of the state */
     uint32_t last_seq;
     struct view_id last_prim;
     int64_t to_seq;
@@ -92,6 +93,7 @@ struct pc {
     struct pc_set basis_members;
     uint32_t last_sent;
     bool is_start_prim, is_closing, is_failed;
+    bool is_recollection; /* what the last exchange has found, see promotion.c */
 
     bool has_restored;
     struct pc_saved_view restored;
@@ -166,7 +168,16 @@ void pc_mark_prim(struct pc *pc);     /* section 6.2, PRIM */
 void pc_mark_non_prim(struct pc *pc); /* section 6.2, NON_PRIM */
 void pc_deliver_view(struct pc *pc, enum view_type type, bool is_bootstrap, int64_t now_ns);
 
+/* The node, in this or another incarnation, is in the current view. */
+bool pc_is_back(const struct pc *pc, const struct xb_uuid *uuid);
+/* Some member of the finished exchange says that exactly this incarnation is evicted. */
+bool pc_is_reported_evicted(const struct pc *pc, const struct xb_uuid *uuid);
+
 /* promotion.c */
 void pc_promote(struct pc *pc, int64_t now_ns); /* section 13.4 */
+/* Of the finished exchange: must the restarted nodes among the members be heard, because they were in the primary view
+ * `last`, or in a later one? */
+bool pc_has_later_memory(const struct pc *pc, const struct view_id *last);
+bool pc_is_recollection(const struct pc *pc);
 
 #endif

@@ -3,10 +3,18 @@
  * Automatic promotion (spec 04 section 13.4): all nodes crashed and come back with their gvwstate.dat. When everybody
  * of the last primary view that anyone recorded is there, they make themselves primary again.
  *
- * Beyond the stock rule, which wants exactly the recorded members, all with records made by one creator (section 17.6):
- * others may be there too if none of them, nor any node heard of, has seen a primary view that is not older than the
- * restored one; and a recorded member may have an older record, since it crashed before it installed the last view. A
- * node's view numbers only grow as long as it keeps its UUID, so an older number is an earlier view.
+ * The stock rule is narrow (exactly the recorded members, nobody else: a fresh node blocks it), and beside it stands a
+ * rule that loses data (section 6.5.1 B): if one member of the last primary component that a *living* node knows lived
+ * on and the others restarted, the living one's state counts, although the others may have committed more: in the
+ * moment of the crash, since a message that they delivered was still doubtful at the survivor, or for hours, in a
+ * primary component that the survivor was cut off from. They then find themselves "ahead of the group" and are wiped.
+ *
+ * So our nodes say in their STATE, with a bit that the stock provider ignores, that they yield: they do not insist on
+ * their part in the last primary component. If all members of a view say so and a restarted one remembers the last
+ * primary view or a later one, then the view is left to promotion, whatever else is in it, provided that nobody knows a
+ * later one, and gcs is told to take the highest seqno instead of the living one's (pc_view.is_recollection). If one
+ * does not say so, it is a stock node, and the stock rules hold, so that all draw the same conclusion; then a fresh
+ * node is the only addition that does no harm (section 17.6).
  */
 #include "pc/pc_internal.h"
 
@@ -16,31 +24,68 @@ static bool is_restored_member(const struct pc *pc, const struct xb_uuid *uuid) 
     return false;
 }
 
-/* Step 1 and 2: -> true if nobody knows better than the restored view. */
+static bool do_all_yield(const struct pc *pc) {
+    for (size_t i = 0; i < pc->collected_count; i++)
+        if (!pc_map_find(&pc->collected[i].map, &pc->collected[i].source)->yields) return false;
+    return true;
+}
+
+/* Has restarted with a memory of a primary view, and has not been primary since. */
+static bool is_restored(const struct pc_node *node) {
+    return node->last_prim.type == VIEW_NON_PRIM && !xb_uuid_is_nil(&node->last_prim.uuid);
+}
+
+static bool is_same_view(const struct view_id *a, const struct view_id *b) { /* whatever its type */
+    return a->seq == b->seq && xb_uuid_equal(&a->uuid, &b->uuid);
+}
+
+bool pc_has_later_memory(const struct pc *pc, const struct view_id *last) {
+    if (!do_all_yield(pc)) return false;
+    for (size_t i = 0; i < pc->collected_count; i++) {
+        const struct pc_node *entry = pc_map_find(&pc->collected[i].map, &pc->collected[i].source);
+        if (is_restored(entry) && (entry->last_prim.seq > last->seq || is_same_view(&entry->last_prim, last)))
+            return true;
+    }
+    return false;
+}
+
+bool pc_is_recollection(const struct pc *pc) {
+    return pc_has_later_memory(pc, &pc_never_prim);
+}
+
+/* Step 1 and 2 as the stock provider has them, plus section 17.6. */
+static bool is_consistent(const struct pc *pc, const struct pc_node *node) {
+    const struct view_id *last = &node->last_prim;
+    if (!is_restored_member(pc, &node->uuid)) return xb_uuid_is_nil(&last->uuid);
+    return is_restored(node) && xb_uuid_equal(&last->uuid, &pc->restored.id.uuid) && last->seq <= pc->restored.id.seq;
+}
+
+/* Among nodes that yield: it knows nothing later than this node. Records of incarnations that have come back under
+ * another name do not count. */
+static bool is_not_later(const struct pc *pc, const struct pc_node *node) {
+    if (!pc_set_has(&pc->members, &node->uuid) && pc_is_back(pc, &node->uuid)) return true;
+    return node->last_prim.seq < pc->restored.id.seq || is_same_view(&node->last_prim, &pc->restored.id);
+}
+
 static bool is_newest(const struct pc *pc) {
-    const struct view_id *restored = &pc->restored.id;
+    bool all_yield = do_all_yield(pc);
     for (size_t i = 0; i < pc->nodes.count; i++) {
         const struct pc_node *node = &pc->nodes.nodes[i];
-        const struct view_id *last = &node->last_prim;
-        bool is_member = is_restored_member(pc, &node->uuid);
-        bool is_restored = last->type == VIEW_NON_PRIM && last->seq == restored->seq &&
-                           xb_uuid_equal(&last->uuid, &restored->uuid);
-        if (is_member && is_restored) continue;
-        if (last->seq < restored->seq && (!is_member || last->type == VIEW_NON_PRIM)) continue;
+        if (all_yield ? is_not_later(pc, node) : is_consistent(pc, node)) continue;
         xb_log_warning(pc->log, "PC: node %s with last prim %s is inconsistent to restored view %s",
-                       XB_UUID_SHORT(&node->uuid), VIEW_ID_TEXT(last), VIEW_ID_TEXT(restored));
+                       XB_UUID_SHORT(&node->uuid), VIEW_ID_TEXT(&node->last_prim), VIEW_ID_TEXT(&pc->restored.id));
         return false;
     }
     return true;
 }
 
-/* Every restored member is in the view, in one incarnation. */
+/* Every restored member that is not evicted is in the view, in one incarnation. */
 static bool is_complete(const struct pc *pc) {
     for (size_t i = 0; i < pc->restored.member_count; i++) {
+        const struct xb_uuid *uuid = &pc->restored.members[i].uuid;
         size_t found = 0;
-        for (size_t j = 0; j < pc->members.count; j++)
-            found += xb_uuid_is_same_node(&pc->restored.members[i].uuid, &pc->members.uuids[j]);
-        if (found != 1) return false;
+        for (size_t j = 0; j < pc->members.count; j++) found += xb_uuid_is_same_node(uuid, &pc->members.uuids[j]);
+        if (found != 1 && !(found == 0 && pc_is_reported_evicted(pc, uuid))) return false;
     }
     return true;
 }

@@ -13,9 +13,11 @@ void pc_collected_clear(struct pc *pc) {
 }
 
 void pc_send_state(struct pc *pc, int64_t now_ns) {
-    int64_t to_seq = pc_self(pc)->to_seq;
+    struct pc_node *self = pc_self(pc);
+    int64_t to_seq = self->to_seq;
     for (size_t i = 0; i < pc->nodes.count; i++) {
         struct pc_node *node = &pc->nodes.nodes[i];
+        node->yields = node == self && !self->is_prim;
         if (pc_set_has(&pc->members, &node->uuid)) node->to_seq = to_seq;
         if (pc->down.is_evicted(pc->down.ctx, &node->uuid)) node->is_evicted = true;
     }
@@ -152,7 +154,7 @@ static enum decision decide_by_claims(struct pc *pc) {
     return first ? DECISION_PRIMARY : DECISION_NON_PRIMARY;
 }
 
-static bool is_reported_evicted(const struct pc *pc, const struct xb_uuid *uuid) {
+bool pc_is_reported_evicted(const struct pc *pc, const struct xb_uuid *uuid) {
     for (size_t i = 0; i < pc->collected_count; i++) {
         const struct pc_node *entry = pc_map_find(&pc->collected[i].map, uuid);
         if (entry && entry->is_evicted) return true;
@@ -161,7 +163,7 @@ static bool is_reported_evicted(const struct pc *pc, const struct xb_uuid *uuid)
 }
 
 /* A restarted node, with another incarnation, is back too. */
-static bool is_back(const struct pc *pc, const struct xb_uuid *uuid) {
+bool pc_is_back(const struct pc *pc, const struct xb_uuid *uuid) {
     for (size_t i = 0; i < pc->members.count; i++)
         if (xb_uuid_is_same_node(&pc->members.uuids[i], uuid)) return true;
     return false;
@@ -173,7 +175,7 @@ static bool is_back(const struct pc *pc, const struct xb_uuid *uuid) {
 static enum decision decide_by_return(struct pc *pc) {
     for (size_t i = 0; i < pc->nodes.count; i++) {
         const struct pc_node *node = &pc->nodes.nodes[i];
-        if (!node->is_un || is_back(pc, &node->uuid)) continue;
+        if (!node->is_un || pc_is_back(pc, &node->uuid)) continue;
         xb_log_warning(pc->log, "PC: Nodes %s are still in unknown state, unable to rebootstrap new prim",
                        XB_UUID_SHORT(&node->uuid));
         return DECISION_NON_PRIMARY;
@@ -191,13 +193,18 @@ static enum decision decide_by_return(struct pc *pc) {
     for (size_t i = 0; i < pc->collected_count; i++)
         for (size_t j = 0; j < pc->collected[i].map.count; j++) {
             const struct pc_node *entry = &pc->collected[i].map.nodes[j];
-            if (!view_id_equal(&entry->last_prim, last) || is_back(pc, &entry->uuid) ||
-                is_reported_evicted(pc, &entry->uuid))
+            if (!view_id_equal(&entry->last_prim, last) || pc_is_back(pc, &entry->uuid) ||
+                pc_is_reported_evicted(pc, &entry->uuid))
                 continue;
             xb_log_info(pc->log, "PC: %s of the last primary view %s is not back", XB_UUID_SHORT(&entry->uuid),
                         VIEW_ID_TEXT(last));
             return DECISION_NON_PRIMARY;
         }
+    if (pc_has_later_memory(pc, last)) {
+        xb_log_info(pc->log, "PC: restarted nodes may know more than those that stayed since the primary view %s",
+                    VIEW_ID_TEXT(last));
+        return DECISION_NON_PRIMARY;
+    }
     xb_log_info(pc->log, "PC: re-bootstrapping prim from partitioned components, last primary view %s",
                 VIEW_ID_TEXT(last));
     return DECISION_PRIMARY;
@@ -205,6 +212,7 @@ static enum decision decide_by_return(struct pc *pc) {
 
 static void finish_exchange(struct pc *pc, int64_t now_ns) {
     if (!merge_all(pc) || !validate_all(pc)) return;
+    pc->is_recollection = pc_is_recollection(pc);
     enum decision decision = decide_by_claims(pc);
     if (decision == DECISION_NON_PRIMARY) decision = decide_by_return(pc);
     if (decision == DECISION_PRIMARY) {
