@@ -10,13 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The host's entry, or the one that was silent longest. */
+/* The host's entry, or a free one, or the one that was silent longest. */
 static struct report_host *find_host(struct report *report, const char *host) {
     struct report_host *oldest = &report->hosts[0];
     for (size_t i = 0; i < REPORT_HOSTS_MAX; i++) {
         struct report_host *entry = &report->hosts[i];
         if (!strcmp(entry->host, host)) return entry;
-        if (entry->logged_ns < oldest->logged_ns) oldest = entry;
+        bool is_older = !entry->host[0] || entry->logged_ns < oldest->logged_ns;
+        if (oldest->host[0] && is_older) oldest = entry;
     }
     *oldest = (struct report_host){.logged_ns = -REPORT_PERIOD_NS};
     snprintf(oldest->host, sizeof(oldest->host), "%s", host);
