@@ -131,6 +131,34 @@ bool evs_is_consistent(const struct evs *evs, const struct evs_report *m) {
     return mine && (!evs_is_current(evs, &m->h.view) || is_same_view_ok(evs, m)) && are_equal(m, mine);
 }
 
+/* Do two members of another view hold the same of those members of it that are out? */
+static bool is_same_of_the_dead(const struct evs_report *a, const struct evs_report *b) {
+    for (uint32_t i = 0; i < a->count; i++) {
+        const struct evs_entry *of_a = &a->entries[i];
+        if (of_a->is_operational || !view_id_equal(&of_a->view, &a->h.view)) continue;
+        const struct evs_entry *of_b = evs_report_find(b, &of_a->uuid);
+        if (!of_b || of_b->is_operational || !view_id_equal(&of_b->view, &b->h.view) || of_a->lu != of_b->lu ||
+            of_a->hs != of_b->hs || of_a->leave_seq != of_b->leave_seq)
+            return false;
+    }
+    return true;
+}
+
+/* The rules above compare members of my view only. Members of another view must agree on their dead, too, before all
+ * can go on together without losing what the dead have delivered; a stock representative does not wait for that. */
+bool evs_do_strangers_agree(const struct evs *evs) {
+    for (size_t i = 0; i < evs->known_count; i++) {
+        const struct evs_node *a = evs->known[i];
+        if (!a->is_operational || !a->join || evs_is_current(evs, &a->join->h.view)) continue;
+        for (size_t k = 0; k < evs->known_count; k++) {
+            const struct evs_node *b = evs->known[k];
+            if (!b->is_operational || !b->join || !view_id_equal(&a->join->h.view, &b->join->h.view)) continue;
+            if (!is_same_of_the_dead(a->join, b->join)) return false;
+        }
+    }
+    return true;
+}
+
 bool evs_is_consensus(const struct evs *evs) {
     if (!evs->me->join || !is_same_view_ok(evs, evs->me->join)) return false;
     for (size_t i = 0; i < evs->known_count; i++) {

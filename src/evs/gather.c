@@ -39,6 +39,31 @@ static void fill_entry(const struct evs *evs, const struct evs_node *q, struct e
     }
 }
 
+/*
+ * A node that is out and was a member of another view than mine: what the members of that view agree on about it.
+ * Written into an INSTALL, it lets them deliver what they all hold of it; a stock representative leaves this out, and
+ * they have to drop messages that the dead node, and others, may have delivered.
+ */
+static void fill_entry_of_stranger(const struct evs *evs, const struct evs_node *q, struct evs_entry *e) {
+    const struct evs_entry *stated = NULL;
+    for (size_t i = 0; i < evs->known_count; i++) {
+        const struct evs_node *n = evs->known[i];
+        if (!n->is_operational || !n->join) continue;
+        const struct evs_entry *theirs = evs_report_find(n->join, &q->uuid);
+        if (!theirs || !view_id_equal(&theirs->view, &n->join->h.view) || theirs->is_operational) continue;
+        if (stated && (!view_id_equal(&stated->view, &theirs->view) || stated->lu != theirs->lu ||
+                       stated->hs != theirs->hs || stated->leave_seq != theirs->leave_seq))
+            return;
+        stated = theirs;
+    }
+    if (!stated) return;
+    e->view = stated->view;
+    e->leave_seq = stated->leave_seq;
+    e->safe = stated->safe;
+    e->lu = stated->lu;
+    e->hs = stated->hs;
+}
+
 static int compare_entries(const void *a, const void *b) {
     return xb_uuid_compare(&((const struct evs_entry *)a)->uuid, &((const struct evs_entry *)b)->uuid);
 }
@@ -50,7 +75,12 @@ struct evs_report *evs_report_build(struct evs *evs, enum evs_type type, uint8_t
     m->seq = evs->map.safe;
     m->aru = evs->map.aru;
     m->count = 0;
-    for (size_t i = 0; i < evs->known_count; i++) fill_entry(evs, evs->known[i], &m->entries[m->count++]);
+    for (size_t i = 0; i < evs->known_count; i++) {
+        const struct evs_node *q = evs->known[i];
+        struct evs_entry *e = &m->entries[m->count++];
+        fill_entry(evs, q, e);
+        if (type == EVS_TYPE_INSTALL && !q->is_operational && q->rank < 0) fill_entry_of_stranger(evs, q, e);
+    }
     for (size_t i = 0; i < evs->evicted_count; i++) {
         if (evs_node_find(evs, &evs->evicted[i].uuid)) continue;
         m->entries[m->count++] = (struct evs_entry){.uuid = evs->evicted[i].uuid, .is_evicted = true, .leave_seq = -1,
@@ -139,6 +169,17 @@ static void tell_join(struct evs *evs) {
     send_join(evs);
 }
 
+/* Is the next view to be proposed by me, as soon as those of another view agree on their dead? */
+static bool is_to_propose(struct evs *evs) {
+    if (evs_representative(evs) != evs->me || !evs_is_consensus(evs)) {
+        evs->strangers_ns = XB_NEVER;
+        return false;
+    }
+    if (evs_do_strangers_agree(evs)) return true;
+    if (evs->strangers_ns == XB_NEVER) evs->strangers_ns = evs->now_ns + EVS_STRANGERS_NS;
+    return evs->now_ns >= evs->strangers_ns;
+}
+
 void evs_gather_step(struct evs *evs) {
     evs->join_due_ns = XB_NEVER;
     if (evs->state != EVS_GATHER || evs->install) return;
@@ -148,7 +189,7 @@ void evs_gather_step(struct evs *evs) {
     evs_ask_missing(evs);
     evs_join_refresh(evs);
     if (!evs->me->join) return; /* no memory now: at the next event */
-    if (evs_representative(evs) == evs->me && evs_is_consensus(evs)) {
+    if (is_to_propose(evs)) {
         /* Should the proposals of two nodes ever answer each other, they do so slowly. */
         if (evs->attempt <= 3 || evs->now_ns >= evs->proposed_ns + EVS_JOIN_PERIOD_NS) {
             evs->proposed_ns = evs->now_ns;

@@ -51,6 +51,7 @@
 #define EVS_GAP_REPEAT_NS (20 * XB_MS)      /* section 18.2 */
 #define EVS_REFUSED_NS (500 * XB_MS)        /* from "connection refused" to suspicion (section 18.8) */
 #define EVS_STRAGGLER_NS (200 * XB_MS)      /* relayed messages of the dead may come so late */
+#define EVS_STRANGERS_NS (2 * XB_SECOND)    /* patience with members of another view that disagree on their dead */
 #define EVS_LAG_REPORT_NS XB_SECOND         /* section 18.10 */
 #define EVS_LONG_AGO (INT64_MIN / 2)
 
@@ -165,6 +166,7 @@ struct evs {
     int join_tokens;
     int64_t join_token_ns, join_repeat_ns, join_repeat_wait_ns;
     int64_t proposed_ns;
+    int64_t strangers_ns; /* until when members of another view are given to agree on their dead; XB_NEVER: they do */
     int32_t install_timeouts;
     bool is_leave_wanted;
     int64_t linger_ns; /* as given to evs_leave */
@@ -287,6 +289,7 @@ struct evs_report *evs_report_build(struct evs *evs, enum evs_type type, uint8_t
 /* consensus.c */
 bool evs_is_consistent(const struct evs *evs, const struct evs_report *m);
 bool evs_is_consensus(const struct evs *evs);
+bool evs_do_strangers_agree(const struct evs *evs);
 /* agreement.c */
 void evs_agree(struct evs *evs);
 void evs_eliminate_asymmetry(struct evs *evs);

@@ -55,6 +55,7 @@ void evs_shift_gather(struct evs *evs, bool is_join_wanted) {
     if (is_join_wanted) evs->is_join_wanted = true;
     evs->unsettled++;
     if (old != EVS_OPERATIONAL && old != EVS_JOINING) return;
+    evs->strangers_ns = XB_NEVER;
     free(evs->join_sent);
     evs->join_sent = NULL;
     evs->probe_ns = evs->announce_ns = evs->retrans_ns = XB_NEVER; /* the JOIN has a timer of its own: gather.c */

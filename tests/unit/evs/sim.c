@@ -328,11 +328,21 @@ void sim_crash(struct sim *sim, struct sim_proc *proc) {
     }
 }
 
+static void tick(struct sim *sim, struct sim_proc *proc) {
+    for (int i = 0; i < 10000; i++) {
+        proc->deadline_ns = evs_tick(proc->evs, sim->now_ns);
+        check_inside(proc);
+        if (proc->deadline_ns > sim->now_ns || sim->is_failed) break;
+        if (i == 9999) sim_fail(sim, proc, "a tick has always more to do at the same time");
+    }
+    if ((proc->has_left || proc->is_fatal) && proc->is_alive) stop(sim, proc, false);
+}
+
 void sim_leave(struct sim *sim, struct sim_proc *proc) {
     if (sim->is_traced) printf("%12.6f %2d LEAVE\n", (double)sim->now_ns / 1e9, proc->number);
     proc->is_leaving = true;
     evs_leave(proc->evs, 20 * XB_SECOND, sim->now_ns);
-    proc->deadline_ns = evs_tick(proc->evs, sim->now_ns);
+    tick(sim, proc);
 }
 
 void sim_pause(struct sim *sim, struct sim_proc *proc, int64_t duration_ns) {
@@ -400,16 +410,6 @@ int sim_submit(struct sim *sim, struct sim_proc *proc, size_t size, enum evs_ord
 }
 
 /* ---- time */
-
-static void tick(struct sim *sim, struct sim_proc *proc) {
-    for (int i = 0; i < 10000; i++) {
-        proc->deadline_ns = evs_tick(proc->evs, sim->now_ns);
-        check_inside(proc);
-        if (proc->deadline_ns > sim->now_ns || sim->is_failed) break;
-        if (i == 9999) sim_fail(sim, proc, "a tick has always more to do at the same time");
-    }
-    if ((proc->has_left || proc->is_fatal) && proc->is_alive) stop(sim, proc, false);
-}
 
 /* Hands the packets that have arrived over one connection to the process: one batch, then one tick. */
 static void receive_batch(struct sim *sim, struct sim_proc *to, struct sim_proc *from, struct sim_link *link) {

@@ -99,7 +99,7 @@ struct sim_setting { /* of one run */
     double loss;           /* of each message, while faults are on */
     double messages_per_s; /* of each process */
     size_t size_max;
-    bool has_hints, has_false_hints, has_causal;
+    bool has_hints, has_false_hints, has_causal, is_stormy;
     struct evs_options options;
 };
 
@@ -107,7 +107,7 @@ struct sim {
     struct sim_setting setting;
     struct xb_random random;
     struct xb_log log;
-    int64_t now_ns;
+    int64_t now_ns, peace_ns;
     double loss;
     struct sim_proc *procs[SIM_PROCS_MAX];
     int proc_count;
