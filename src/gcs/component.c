@@ -92,6 +92,10 @@ static int install_members(struct gcs *gcs, const struct pc_view *view) {
 
 static void set_bootstrap(struct gcs *gcs, const struct pc_view *view, bool had_members, int64_t calendar_ns) {
     struct gcs_member *self = gcs_self(gcs);
+    if (gcs->primary_state == GCS_NODE_PRIM || gcs->primary_state == GCS_NODE_JOINER) {
+        self->is_bootstrap = false; /* has counted what it received, but has not got the state */
+        return;
+    }
     if (view->is_recollection) { /* as if restarted: the highest seqno of all shall count (section 7.1 step 3) */
         gcs->primary_state = GCS_NODE_NON_PRIM;
         gcs->primary_uuid = xb_uuid_nil;
