@@ -22,8 +22,9 @@
 #define PEERS_MAX 64              /* hosts in a cluster address */
 #define PEERS_LOOKUP_PERIOD_NS (10 * XB_SECOND)
 #define PEERS_LOG_PERIOD_NS (60 * XB_SECOND)
-#define REPORT_HOSTS_MAX 64       /* hosts whose failures are counted apart */
-#define REPORT_PERIOD_NS (10 * XB_SECOND) /* one line a host in this time */
+#define REPORT_ENTRIES_MAX 64     /* hosts and reasons that are counted apart */
+#define REPORT_PERIOD_NS (10 * XB_SECOND) /* in this time one line for a host and reason, ... */
+#define REPORT_LINES_MAX 20       /* ... and so many in all */
 #define FLUSH_TIMEOUT_NS XB_SECOND /* sockets at the end (spec 04 section 12.1) */
 #define ADDRESS_TEXT_MAX 8192     /* a cluster address */
 
@@ -104,18 +105,20 @@ void peers_start(struct peers *peers, struct net *net, struct group *group, int6
 int64_t peers_tick(struct peers *peers, int64_t now_ns);
 
 /* report.c */
-struct report_host {
-    char host[NET_HOST_SIZE];
+struct report_entry {
+    char host[NET_HOST_SIZE], reason[64]; /* reason: without the peer's subject, which a stranger can vary */
     int64_t logged_ns;
     uint64_t unlogged;
 };
 
 struct report {
-    struct report_host hosts[REPORT_HOSTS_MAX];
+    struct report_entry entries[REPORT_ENTRIES_MAX];
+    int64_t period_ns; /* beginning of the current period */
+    int lines;         /* in it */
     char last[XB_ERROR_TEXT_SIZE]; /* the last failed handshake with a peer that we dialled; "": none */
 };
 
-/* One line for a failed connection, not more often than every REPORT_PERIOD_NS a host. */
+/* One line for a failed connection, within the limits above. */
 void report_failure(struct report *report, const struct net_loss *loss, const struct xb_log *log, int64_t now_ns);
 
 /* member.c */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Members in one process over TLS on loopback: they form a group, order actions, leave, are isolated, refuse strangers. */
+/* Members in one process over TLS on loopback: order, leaving, isolation, strangers, certificates, restored views. */
 #include "member/member.h"
 #include "support/certs.h"
 
@@ -405,6 +405,64 @@ static void test_tls_swap(void **state) {
     free_node(a);
 }
 
+struct kept_file {
+    char path[160], text[4096], listen[128];
+    size_t size;
+    struct xb_uuid uuid;
+};
+
+/* Waits until the state file knows three members, and keeps it. */
+static void keep_file(const struct node *node, struct kept_file *kept) {
+    snprintf(kept->path, sizeof(kept->path), "%s/gvwstate.dat", node->data_dir);
+    snprintf(kept->listen, sizeof(kept->listen), "%s", member_listen_address(node->member));
+    kept->uuid = member_uuid(node->member);
+    for (int i = 0; i < WAIT_S * 50; i++) {
+        FILE *f = fopen(kept->path, "r");
+        kept->size = f ? fread(kept->text, 1, sizeof(kept->text) - 1, f) : 0;
+        if (f) fclose(f);
+        kept->text[kept->size] = '\0';
+        size_t members = 0;
+        for (const char *p = kept->text; (p = strstr(p, "member:")); p++) members++;
+        if (members == 3) return;
+        usleep(20000);
+    }
+    fail_msg("no state file with three members");
+}
+
+/* All nodes are killed (their state files stay) and started again: the group re-forms, in new incarnations. */
+static void test_restore(void **state) {
+    static const char *const names[] = {"a", "b", "c"};
+    struct node *nodes[3];
+    struct kept_file kept[3];
+    char address[400], first[128];
+    nodes[0] = new_node("a");
+    must_open(nodes[0], NULL, own_tls);
+    address_of(nodes[0], first);
+    for (size_t i = 1; i < 3; i++) {
+        nodes[i] = new_node(names[i]);
+        must_open(nodes[i], first, own_tls);
+    }
+    for (size_t i = 0; i < 3; i++) keep_file(nodes[i], &kept[i]);
+    for (size_t i = 0; i < 3; i++) free_node(nodes[i]);
+    snprintf(address, sizeof(address), "gcomm://%s,%s,%s", strstr(kept[0].listen, "://") + 3,
+             strstr(kept[1].listen, "://") + 3, strstr(kept[2].listen, "://") + 3);
+    for (size_t i = 0; i < 3; i++) {
+        FILE *f = fopen(kept[i].path, "w");
+        assert_int_equal(fwrite(kept[i].text, 1, kept[i].size, f), kept[i].size);
+        fclose(f);
+        nodes[i] = new_node(names[i]);
+        char options[160];
+        snprintf(options, sizeof(options), "gmcast.listen_addr=%s", kept[i].listen);
+        struct xb_error error = {0};
+        if (open_node(nodes[i], address, own_tls, options, &error)) fail_msg("%s", error.text);
+        struct xb_uuid uuid = member_uuid(nodes[i]->member);
+        assert_true(xb_uuid_is_same_node(&uuid, &kept[i].uuid));
+        assert_int_equal(xb_uuid_incarnation(&uuid), (uint16_t)(xb_uuid_incarnation(&kept[i].uuid) + 1));
+    }
+    for (size_t i = 0; i < 3; i++) wait_until(nodes[i], has_members, 3, "members");
+    for (size_t i = 0; i < 3; i++) free_node(nodes[i]);
+}
+
 /* A configured name instead of a number. */
 static void test_names(void **state) {
     struct node *a = new_node("a"), *b = new_node("b");
@@ -457,7 +515,8 @@ static int clean(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_group_of_three), cmocka_unit_test(test_isolation),      cmocka_unit_test(test_stranger),
-        cmocka_unit_test(test_refused_starts), cmocka_unit_test(test_tls_swap),       cmocka_unit_test(test_names),
+        cmocka_unit_test(test_refused_starts), cmocka_unit_test(test_tls_swap),       cmocka_unit_test(test_restore),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, prepare, clean);
 }

@@ -246,7 +246,8 @@ static void test_reports(void **state) {
                             .port = 99, .is_tls = true, .is_handshake = true};
     for (int i = 0; i < 100; i++) report_failure(&report, &loss, &log, i * XB_SECOND / 100);
     assert_int_equal(lines.count, 1);
-    assert_string_equal(lines.text, "Failed to establish connection from 10.0.0.1:99: certificate verify failed: expired");
+    assert_string_equal(lines.text,
+                        "Failed to establish connection from 10.0.0.1:99: certificate verify failed: expired");
     loss.host = "10.0.0.2"; /* another host has a line of its own */
     report_failure(&report, &loss, &log, XB_SECOND);
     assert_int_equal(lines.count, 2);
@@ -254,13 +255,21 @@ static void test_reports(void **state) {
     report_failure(&report, &loss, &log, 20 * XB_SECOND);
     assert_int_equal(lines.count, 3);
     assert_non_null(strstr(lines.text, "(99 more before)"));
-    /* many hosts: the table is bounded */
+    loss.text = "certificate verify failed: self-signed (peer certificate 'CN=x')"; /* another reason, too */
+    report_failure(&report, &loss, &log, 21 * XB_SECOND);
+    assert_int_equal(lines.count, 4);
+    loss.text = "certificate verify failed: self-signed (peer certificate 'CN=y')"; /* but not another subject */
+    report_failure(&report, &loss, &log, 21 * XB_SECOND);
+    assert_int_equal(lines.count, 4);
+    /* many hosts: table and lines are bounded */
+    lines.count = 0;
     for (int i = 0; i < 1000; i++) {
         char host[NET_HOST_SIZE];
         snprintf(host, sizeof(host), "10.1.%d.%d", i / 250, i % 250);
         loss.host = host;
         report_failure(&report, &loss, &log, 30 * XB_SECOND);
     }
+    assert_int_equal(lines.count, REPORT_LINES_MAX);
     /* a health check is no failure; a refused dial is the mesh's to tell */
     size_t before = lines.count;
     struct net_loss check = {.text = "closed", .host = "10.9.9.9", .is_handshake = true};
