@@ -228,6 +228,7 @@ class Lab:
         self.provider_options, self.slave_threads, self.gcache_size, self.cluster = provider_options, slave_threads, gcache_size, cluster
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self.certs, self.path = os.path.join(self.dir, "certs"), ""
+        self.others = []    # other processes that must not outlive the lab
         if fresh:
             shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.dir, exist_ok=True)
@@ -292,6 +293,10 @@ class Lab:
         return first
 
     def close(self):
+        for process in self.others:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         for n in self.nodes:
             if n.is_running():
                 try:
