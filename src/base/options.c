@@ -250,6 +250,16 @@ int64_t xb_options_period_ns(struct xb_options *options, const char *name) {
     return value;
 }
 
+/* So that it can be read back: separators are escaped, and a last backslash must not escape the separator behind it. */
+static void show_pair(FILE *stream, const char *name, const char *value) {
+    fprintf(stream, "%s = ", name);
+    for (const char *c = value; *c; c++) {
+        if (*c == ';') fputc('\\', stream);
+        fputc(*c, stream);
+    }
+    fputs(*value && value[strlen(value) - 1] == '\\' ? " ; " : "; ", stream);
+}
+
 char *xb_options_show(struct xb_options *options) {
     char *shown = NULL;
     size_t size = 0;
@@ -257,7 +267,7 @@ char *xb_options_show(struct xb_options *options) {
     if (!stream) return NULL;
     pthread_mutex_lock(&options->lock);
     for (size_t i = 0; i < xb_option_count; i++)
-        if (options->values[i].text) fprintf(stream, "%s = %s; ", xb_option_table[i].name, options->values[i].text);
+        if (options->values[i].text) show_pair(stream, xb_option_table[i].name, options->values[i].text);
     pthread_mutex_unlock(&options->lock);
     if (fclose(stream)) {
         free(shown);
