@@ -41,6 +41,7 @@ void gcache_free_buffer(struct gcache *cache, struct gcache_header *header) {
         page->buffer_count--;
         if (header->seqno == SEQNO_NONE) page->unordered_count--;
     }
+    header->flags = FLAG_RELEASED; /* else the other provider would keep it for ever */
     header->seqno = SEQNO_FREE;
 }
 
