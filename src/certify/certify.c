@@ -6,6 +6,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+/* Keys in one call of certify_continue, references taken back in one call that purges: about a millisecond. */
+#define SLICE_KEYS 8192
+#define PURGE_SLICE 16384
+/* ... and on the way of another event, so that what is left over goes faster than new references come. */
+#define PURGE_BESIDE 1024
+
 /* Lines about single write sets: so many in so many seqnos (section 25.7). */
 #define LOG_BURST 32
 #define LOG_INTERVAL 1024
@@ -35,7 +41,7 @@ void certify_free(struct certify *certify) {
     ledger_free(&certify->ledger);
     unsettled_free(&certify->unsettled);
     nbo_table_free(&certify->nbo);
-    free(certify->found);
+    free(certify->run.found);
     free(certify);
 }
 
@@ -60,6 +66,7 @@ static void set_stat(_Atomic(int64_t) *stat, uint64_t n) {
 
 static void drop_index(struct certify *certify) {
     key_index_clear(&certify->index);
+    certify->purge_target = -1;
     while (ledger_first(&certify->ledger)) ledger_remove_first(&certify->ledger);
     set_stat(&certify->stats.index_size, 0);
     set_stat(&certify->stats.length, 0);
@@ -87,7 +94,16 @@ static void settle(struct certify *certify) {
     }
 }
 
+/* A test that is under way when the index goes has nothing left to say. */
+static void abandon_test(struct certify *certify) {
+    if (certify->run.stage == TEST_NONE) return;
+    certify->run.stage = TEST_NONE;
+    certify->ledger.refs_tail -= certify->run.ticket->ref_count;
+    ledger_drop_ticket(&certify->ledger, certify->run.ticket);
+}
+
 static void start_at(struct certify *certify, int64_t seqno, int version) {
+    abandon_test(certify);
     settle(certify);
     drop_index(certify);
     unsettled_reset(&certify->unsettled, seqno, &certify->ledger);
@@ -120,6 +136,7 @@ int certify_change_configuration(struct certify *certify, int64_t seqno, int ver
     if (is_dropped) *is_dropped = is_changed;
     if (version < WRITESET_VERSION_MIN || version > WRITESET_VERSION_MAX) return -EINVAL;
     if (seqno <= certify->position) return -EEXIST;
+    if (certify->run.stage != TEST_NONE) return -EBUSY;
     if (nbo_change_members(&certify->nbo, members, member_count) < 0) return -ENOMEM;
     settle(certify);
     if (is_changed) drop_index(certify);
@@ -143,8 +160,12 @@ int certify_version(const struct certify *certify) {
 }
 
 int64_t certify_lowest_seqno(const struct certify *certify) {
-    const struct certify_ticket *first = ledger_first(&certify->ledger);
-    return first ? first->seqno : certify->position;
+    const struct ledger *ledger = &certify->ledger;
+    for (uint64_t at = ledger->ring_head; at < ledger->ring_tail; at++) {
+        int64_t seqno = ledger->ring[at & ledger->ring_mask]->seqno;
+        if (seqno > certify->purge_target) return seqno;
+    }
+    return certify->position;
 }
 
 /* ---- logging of verdicts ---- */
@@ -171,7 +192,7 @@ const char *certify_reason_text(enum certify_reason reason) {
     return "?";
 }
 
-bool may_log(struct certify *certify) {
+static bool may_log(struct certify *certify) {
     if (certify->position >= certify->log_since + LOG_INTERVAL) {
         if (certify->suppressed > 0)
             xb_log_warning(certify->log, "certification: %u more such lines were left out", certify->suppressed);
@@ -218,13 +239,26 @@ static void log_failure(struct certify *certify, const struct certify_ticket *ti
 
 /* ---- events ---- */
 
-static void purge_to(struct certify *certify, int64_t seqno) {
+/* Takes out what is to be purged, but not more than so many references. -> is there more? */
+static bool purge_some(struct certify *certify, uint32_t budget) {
+    struct ledger *ledger = &certify->ledger;
     struct certify_ticket *first;
-    while ((first = ledger_first(&certify->ledger)) && first->seqno <= seqno) {
-        forget_references(certify, first);
-        ledger_remove_first(&certify->ledger);
+    while ((first = ledger_first(ledger)) && first->seqno <= certify->purge_target && budget > 0) {
+        uint32_t count = forget_references(certify, first, budget - 1);
+        first->first_ref += count;
+        first->ref_count -= count;
+        ledger->refs_head += count;
+        budget -= count + 1;
+        if (first->ref_count == 0) ledger_remove_first(ledger);
     }
-    set_stat(&certify->stats.length, ledger_length(&certify->ledger));
+    set_stat(&certify->stats.length, ledger_length(ledger));
+    first = ledger_first(ledger);
+    return first && first->seqno <= certify->purge_target;
+}
+
+static void purge_to(struct certify *certify, int64_t seqno) {
+    if (seqno > certify->purge_target) certify->purge_target = seqno;
+    purge_some(certify, PURGE_SLICE);
 }
 
 /* The emergency brake of section 12, for when commit cuts do not come. */
@@ -283,6 +317,9 @@ static int check_event(const struct certify *certify, const struct writeset *ws,
                        struct xb_error *error) {
     if (seqno <= 0 || certify->version < 0)
         return xb_fail(error, -EINVAL, "certification: write set %" PRId64 " without a position", seqno);
+    if (certify->run.stage != TEST_NONE)
+        return xb_fail(error, -EBUSY, "certification: write set %" PRId64 " before the one at %" PRId64 " was done",
+                       seqno, certify->position);
     if (seqno <= certify->position)
         return xb_fail(error, -EEXIST, "certification: write set %" PRId64 " at position %" PRId64, seqno,
                        certify->position);
@@ -322,39 +359,75 @@ static void enter(struct certify *certify, struct certify_ticket *ticket, bool i
     set_stat(&certify->stats.nbo_count, certify->nbo.count);
 }
 
-int certify_writeset(struct certify *certify, const struct writeset *ws, int64_t seqno, enum certify_source source,
-                     struct certify_result *result, struct xb_error *error) {
-    bool is_from_ist = source == CERTIFY_FROM_IST;
-    *result = (struct certify_result){.depends = -1, .nbo_ended = -1, .conflict = {.seqno = -1}};
-    int rc = check_event(certify, ws, seqno, is_from_ist, error);
-    if (rc < 0) return rc;
+/* Room for what the event will need, so that the test itself needs little. */
+static struct certify_ticket *prepare_event(struct certify *certify, const struct writeset *ws, int64_t seqno,
+                                            bool is_from_ist) {
     settle(certify);
     trim(certify, seqno);
-    rc = ledger_reserve(&certify->ledger, ws->keys.count);
-    if (rc == 0) rc = unsettled_reserve(&certify->unsettled);
-    struct certify_ticket *ticket = rc == 0 ? new_ticket(certify, ws, seqno, is_from_ist) : NULL;
-    if (!ticket) return xb_fail(error, -ENOMEM, "certification: no memory for write set %" PRId64, seqno);
+    purge_some(certify, PURGE_BESIDE + 2 * (ws->keys.count < SLICE_KEYS ? ws->keys.count : SLICE_KEYS));
+    if (ledger_reserve(&certify->ledger, ws->keys.count) < 0) return NULL;
+    if (unsettled_reserve(&certify->unsettled) < 0) return NULL;
+    return new_ticket(certify, ws, seqno, is_from_ist);
+}
 
-    certify->position = seqno;
-    if (ticket->flags & WRITESET_PREORDERED)
-        take_preordered(certify, ws, ticket, is_from_ist);
-    else
-        rc = test_writeset(certify, ws, ticket, is_from_ist, result);
-    if (rc < 0)
-        return xb_fail(error, rc, "certification: write set %" PRId64 " from %s cannot be certified (error %d)", seqno,
-                       XB_UUID_TEXT(&ticket->source), -rc);
+static int fail_event(const struct certify *certify, int code, struct xb_error *error) {
+    return xb_fail(error, code, "certification: write set %" PRId64 " cannot be certified (error %d)",
+                   certify->position, -code);
+}
+
+/* The verdict is there. */
+static void finish_event(struct certify *certify, struct certify_result *result) {
+    struct certify_ticket *ticket = certify->run.ticket;
+    bool is_from_ist = certify->run.is_from_ist;
     enter(certify, ticket, is_from_ist);
+    *result = certify->run.result;
     result->is_passed = result->reason == CERTIFY_OK;
     result->is_skip = !result->is_passed && !writeset_flags_are_nbo_end(ticket->flags);
     result->depends = ticket->depends;
     result->ticket = is_from_ist ? NULL : ticket;
     count_verdict(certify, ticket, is_from_ist, result->is_passed);
     if (!result->is_passed) log_failure(certify, ticket, result);
+}
+
+int certify_begin(struct certify *certify, const struct writeset *ws, int64_t seqno, enum certify_source source,
+                  struct certify_result *result, struct xb_error *error) {
+    bool is_from_ist = source == CERTIFY_FROM_IST;
+    int rc = check_event(certify, ws, seqno, is_from_ist, error);
+    if (rc < 0) return rc;
+    struct certify_ticket *ticket = prepare_event(certify, ws, seqno, is_from_ist);
+    if (!ticket) return xb_fail(error, -ENOMEM, "certification: no memory for write set %" PRId64, seqno);
+    certify->position = seqno;
+    certify->run.ticket = ticket;
+    certify->run.is_from_ist = is_from_ist;
+    certify->run.result =
+        (struct certify_result){.depends = -1, .nbo_ended = -1, .conflict = {.seqno = -1}, .reason = CERTIFY_OK};
+    if (ticket->flags & WRITESET_PREORDERED)
+        take_preordered(certify, ws, ticket, is_from_ist);
+    else
+        rc = test_begin(certify, ws, ticket, is_from_ist);
+    if (rc < 0) return fail_event(certify, rc, error);
+    if (rc > 0) return certify_continue(certify, result, error);
+    finish_event(certify, result);
     return 0;
+}
+
+int certify_continue(struct certify *certify, struct certify_result *result, struct xb_error *error) {
+    int rc = test_continue(certify, SLICE_KEYS);
+    if (rc < 0) return fail_event(certify, rc, error);
+    if (rc == 0) finish_event(certify, result);
+    return rc;
+}
+
+int certify_writeset(struct certify *certify, const struct writeset *ws, int64_t seqno, enum certify_source source,
+                     struct certify_result *result, struct xb_error *error) {
+    int rc = certify_begin(certify, ws, seqno, source, result, error);
+    while (rc > 0) rc = certify_continue(certify, result, error);
+    return rc;
 }
 
 int certify_placeholder(struct certify *certify, int64_t seqno) {
     if (seqno <= certify->position || seqno <= 0) return -EEXIST;
+    if (certify->run.stage != TEST_NONE) return -EBUSY;
     settle(certify);
     trim(certify, seqno);
     if (ledger_reserve(&certify->ledger, 0) < 0) return -ENOMEM;
@@ -398,8 +471,12 @@ int64_t certify_safe_to_discard(struct certify *certify) {
 int64_t certify_purge(struct certify *certify, int64_t cut) {
     int64_t safe = certify_safe_to_discard(certify);
     int64_t upto = cut < safe ? cut : safe;
-    purge_to(certify, upto);
+    if (certify->run.stage == TEST_NONE) purge_to(certify, upto);
     return upto;
+}
+
+bool certify_purge_more(struct certify *certify) {
+    return certify->run.stage == TEST_NONE && purge_some(certify, PURGE_SLICE);
 }
 
 /* ---- status ---- */

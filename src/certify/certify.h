@@ -6,8 +6,9 @@
  *
  * State: an index of key identities, each with the seqno that last passed with each of the four key types; a map of the
  * certified seqnos that can still matter; the last seen seqnos of what is not yet finished here ("unsettled"); running
- * NBOs. The index copies the identities (64 bytes a distinct key, 4 bytes a key of each write set, about 112 bytes a
- * write set) and never refers to the history's buffers, so those can go at any time.
+ * NBOs. The index copies the identities and never refers to the history's buffers, so those can go at any time. Memory:
+ * 36 bytes a distinct key (8 more if there are 16-byte keys), 4 bytes a key of each write set, about 120 bytes a write
+ * set, in blocks of 2 MiB; after a giant write set nearly all of it goes back.
  *
  * Pure. Threads: everything is for the group thread, in delivery order; so there is no lock. Exceptions, for any thread
  * at any time: certify_finish and certify_get_stats, which touch only atomics.
@@ -122,6 +123,16 @@ struct certify_result {
  */
 int certify_writeset(struct certify *certify, const struct writeset *ws, int64_t seqno, enum certify_source source,
                      struct certify_result *result, struct xb_error *error);
+/*
+ * The same in slices, for write sets with very many keys, so that the group thread can look after the network in
+ * between: certify_begin does the first slice (8192 keys, about a millisecond), certify_continue another.
+ * -> 1: not done yet, ws and its buffer must stay; 0 with *result; or a negative errno. Until it is done no other event
+ * is taken (-EBUSY), certify_purge does nothing, certify_is_doomed says no, and only certify_reset and certify_free
+ * abandon it.
+ */
+int certify_begin(struct certify *certify, const struct writeset *ws, int64_t seqno, enum certify_source source,
+                  struct certify_result *result, struct xb_error *error);
+int certify_continue(struct certify *certify, struct certify_result *result, struct xb_error *error);
 /* A seqno without a write set here: SKIP of IST, NBO events that are preload only. */
 int certify_placeholder(struct certify *certify, int64_t seqno);
 
@@ -146,8 +157,10 @@ int64_t certify_take_report(struct certify *certify, int64_t last_committed);
 /* min(unsettled last seen) - 1, or what is remembered when nothing is unsettled. */
 int64_t certify_safe_to_discard(struct certify *certify);
 /* Commit cut: purges up to min(cut, safe to discard). -> up to where it purged, which is also where the history may be
- * released to. The caller ignores cuts below the last CC and waits for the apply monitor as 17.3 says. */
+ * released to. The caller ignores cuts below the last CC and waits for the apply monitor as 17.3 says. Very many
+ * references are taken out bit by bit, here, beside later events, and by certify_purge_more when there is time. */
 int64_t certify_purge(struct certify *certify, int64_t cut);
+bool certify_purge_more(struct certify *certify); /* -> is there still more? */
 
 /* ---- for status; any thread ---- */
 

@@ -56,7 +56,7 @@ static bool is_held(const struct nbo_table *table, const struct writeset_key *ke
     uint32_t number = key_index_find(&table->keys, key, key_index_hash(&table->keys, key->id_low));
     if (number == KEY_INDEX_NONE) return false;
     const struct key_entry *entry = key_index_entry(&table->keys, number);
-    return entry->value[WRITESET_KEY_UPDATE] > 0 || entry->value[WRITESET_KEY_EXCLUSIVE] > 0;
+    return key_entry_has_value(entry, WRITESET_KEY_UPDATE) || key_entry_has_value(entry, WRITESET_KEY_EXCLUSIVE);
 }
 
 /*
@@ -82,7 +82,9 @@ static int hold_key(struct nbo_table *table, struct nbo_operation *operation, co
     uint32_t number = key_index_find(&table->keys, key, hash);
     if (number == KEY_INDEX_NONE) number = key_index_insert(&table->keys, key, hash);
     if (number == KEY_INDEX_NONE) return -ENOMEM;
-    key_index_entry(&table->keys, number)->value[key->type]++;
+    struct key_entry *entry = key_index_entry(&table->keys, number);
+    uint32_t holders = key_entry_has_value(entry, key->type) ? entry->value[key->type] : 0;
+    key_entry_set_value(entry, key->type, holders + 1);
     operation->refs[operation->ref_count++] = key_ref(number, key->type);
     if (key->id_low == table->zero_id)
         operation->has_zero_key = true;
@@ -113,9 +115,9 @@ static void end_operation(struct nbo_table *table, struct nbo_operation **link) 
     struct nbo_operation *operation = *link;
     for (uint32_t i = 0; i < operation->ref_count; i++) {
         uint32_t number = key_ref_number(operation->refs[i]);
+        enum writeset_key_type type = key_ref_type(operation->refs[i]);
         struct key_entry *entry = key_index_entry(&table->keys, number);
-        entry->value[key_ref_type(operation->refs[i])]--;
-        if (key_entry_is_unused(entry)) key_index_remove(&table->keys, number);
+        if (--entry->value[type] == 0 && key_entry_clear_value(entry, type)) key_index_remove(&table->keys, number);
     }
     *link = operation->next;
     table->count--;

@@ -11,21 +11,44 @@
 
 #include <stdatomic.h>
 
+/* What a candidate's keys are compared with. */
+struct candidate {
+    const struct xb_uuid *source;
+    int64_t last_seen;
+    int64_t depends; /* raised by the keys */
+};
+
+enum test_stage { TEST_NONE, TEST_FIND, TEST_REFERENCE };
+
+/* A test under way: a large write set takes several calls. */
+struct test_run {
+    enum test_stage stage;
+    const struct writeset *ws;
+    bool is_from_ist;
+    struct certify_ticket *ticket;
+    struct candidate candidate;
+    struct writeset_key_cursor cursor;
+    uint32_t *found; /* entry of each key that was looked up */
+    size_t found_capacity;
+    uint32_t done; /* keys of this stage */
+    struct certify_result result;
+};
+
 struct certify {
     const struct xb_log *log;
     bool is_optimistic_pa, logs_conflicts;
 
     int64_t position, initial_position, last_pa_unsafe;
-    int version; /* -1 undefined */
+    int64_t purge_target; /* records up to here are purged, or on their way out */
+    int version;          /* -1 undefined */
     int64_t last_preordered;
     uint64_t last_preordered_id;
 
-    struct key_index index; /* values: seqno that last passed with the key and type */
+    struct key_index index; /* values: seqno that last passed with the key and type, modulo 2^32 */
     struct ledger ledger;
     struct unsettled unsettled;
     struct nbo_table nbo;
-    uint32_t *found; /* entry of each key of the candidate, from the test to the references */
-    size_t found_capacity;
+    struct test_run run;
 
     /* Since the last report. */
     uint64_t report_keys, report_bytes, report_writesets;
@@ -43,16 +66,14 @@ struct certify {
 };
 
 /*
- * The test of spec 06 section 12 and, if it passes, the references. The ledger has room for the references; they are
- * counted in the ticket. -> 0 with the verdict in *result, or a negative errno
+ * The test of spec 06 section 12 and, if it passes, the references. Begin has room for everything made that it can; the
+ * ledger must have room for the references. -> 1: test_continue must be called; 0: the verdict is in run.result and the
+ * ticket; or a negative errno
  */
-int test_writeset(struct certify *certify, const struct writeset *ws, struct certify_ticket *ticket, bool is_from_ist,
-                  struct certify_result *result);
+int test_begin(struct certify *certify, const struct writeset *ws, struct certify_ticket *ticket, bool is_from_ist);
+int test_continue(struct certify *certify, uint32_t key_count);
 
-/* Takes the references of a record back out of the index. */
-void forget_references(struct certify *certify, const struct certify_ticket *ticket);
-
-/* May a line about a single write set be written now? */
-bool may_log(struct certify *certify);
+/* Takes up to `count` references of a record back out of the index. -> how many it did */
+uint32_t forget_references(struct certify *certify, const struct certify_ticket *ticket, uint32_t count);
 
 #endif

@@ -24,20 +24,18 @@ static const uint8_t matrix[WRITESET_KEY_TYPES][WRITESET_KEY_TYPES] = {
     [WRITESET_KEY_EXCLUSIVE] = {CONFLICT, CONFLICT, CONFLICT, CONFLICT},
 };
 
-/* What a candidate's keys are compared with. */
-struct candidate {
-    const struct xb_uuid *source;
-    int64_t last_seen;
-    int64_t depends; /* raised by the keys */
-};
+/* The index keeps seqnos modulo 2^32, of which all in use lie close below the position. */
+static int64_t whole_seqno(const struct certify *certify, uint32_t value) {
+    return certify->position - (uint32_t)((uint32_t)certify->position - value);
+}
 
 /* -> false: conflict, described in *conflict. */
 static bool check_key(const struct certify *certify, const struct writeset_key *key, const struct key_entry *entry,
                       struct candidate *candidate, struct certify_conflict *conflict) {
     for (int i = WRITESET_KEY_EXCLUSIVE; i >= WRITESET_KEY_SHARED; i--) {
         enum writeset_key_type type = (enum writeset_key_type)i;
-        int64_t seqno = entry->value[type];
-        if (seqno == 0 || matrix[type][key->type] == NOTHING) continue;
+        if (matrix[type][key->type] == NOTHING || !key_entry_has_value(entry, type)) continue;
+        int64_t seqno = whole_seqno(certify, entry->value[type]);
         if (seqno > candidate->depends) candidate->depends = seqno;
         if (matrix[type][key->type] != CONFLICT || seqno <= candidate->last_seen) continue;
         const struct certify_ticket *other = ledger_find(&certify->ledger, seqno);
@@ -52,95 +50,89 @@ static bool check_key(const struct certify *certify, const struct writeset_key *
 struct block {
     struct writeset_key keys[BLOCK];
     uint32_t hashes[BLOCK];
-    uint32_t entries[BLOCK];
     unsigned size;
 };
 
-/* Reads and looks up the next keys. */
-static void find_block(const struct certify *certify, struct writeset_key_cursor *cursor, struct block *block) {
-    const struct key_index *index = &certify->index;
-    block->size = 0;
-    while (block->size < BLOCK && writeset_next_key(cursor, &block->keys[block->size]) > 0) {
-        block->hashes[block->size] = key_index_hash(index, block->keys[block->size].id_low);
-        __builtin_prefetch(key_index_bucket(index, block->hashes[block->size]));
-        block->size++;
+/* Reads and hashes the next keys, and fetches where they may be found. */
+static void read_block(const struct key_index *index, struct writeset_key_cursor *cursor, struct block *block) {
+    unsigned n = 0;
+    for (; n < BLOCK && writeset_next_key(cursor, &block->keys[n]) > 0; n++) {
+        block->hashes[n] = key_index_hash(index, block->keys[n].id_low);
+        __builtin_prefetch(key_index_bucket(index, block->hashes[n]));
     }
-    for (unsigned i = 0; i < block->size; i++) {
+    block->size = n;
+    for (unsigned i = 0; i < n; i++) {
         uint32_t first = *key_index_bucket(index, block->hashes[i]);
         if (first != KEY_INDEX_NONE) __builtin_prefetch(key_index_entry(index, first), 1);
     }
-    for (unsigned i = 0; i < block->size; i++)
-        block->entries[i] = key_index_find(index, &block->keys[i], block->hashes[i]);
 }
 
-/* First pass. has_test: else the keys are only looked up. -> false: conflict */
-static bool find_keys(struct certify *certify, const struct writeset_keys *keys, bool has_test,
-                      struct candidate *candidate, struct certify_conflict *conflict) {
-    struct writeset_key_cursor cursor = writeset_key_cursor_init(keys);
+/* First pass: looks the next keys up and tests them. -> false: conflict */
+static bool find_some(struct certify *certify, struct test_run *run) {
+    const struct key_index *index = &certify->index;
+    bool has_test = !run->is_from_ist && !(run->ticket->flags & WRITESET_TOI);
     struct block block;
-    for (uint32_t *found = certify->found;; found += block.size) {
-        find_block(certify, &cursor, &block);
-        if (block.size == 0) return true;
-        for (unsigned i = 0; i < block.size; i++) {
-            found[i] = block.entries[i];
-            if (!has_test || found[i] == KEY_INDEX_NONE) continue;
-            const struct key_entry *entry = key_index_entry(&certify->index, found[i]);
-            if (!check_key(certify, &block.keys[i], entry, candidate, conflict)) return false;
-        }
+    read_block(index, &run->cursor, &block);
+    assert(block.size > 0);
+    for (unsigned i = 0; i < block.size; i++) {
+        uint32_t number = key_index_find(index, &block.keys[i], block.hashes[i]);
+        run->found[run->done++] = number;
+        if (!has_test || number == KEY_INDEX_NONE) continue;
+        const struct key_entry *entry = key_index_entry(index, number);
+        if (!check_key(certify, &block.keys[i], entry, &run->candidate, &run->result.conflict)) return false;
     }
+    return true;
 }
 
 /* Second pass: the index learns that this seqno passed with these keys. -> 0 or -ENOMEM */
-static int reference_keys(struct certify *certify, const struct writeset_keys *keys, struct certify_ticket *ticket) {
-    struct writeset_key_cursor cursor = writeset_key_cursor_init(keys);
-    struct writeset_key key;
+static int reference_some(struct certify *certify, struct test_run *run) {
     struct key_index *index = &certify->index;
-    ticket->first_ref = certify->ledger.refs_tail;
-    for (uint32_t i = 0; writeset_next_key(&cursor, &key) > 0; i++) {
-        uint32_t number = certify->found[i];
-        if (number == KEY_INDEX_NONE) {
-            uint32_t hash = key_index_hash(index, key.id_low);
-            number = key_index_find(index, &key, hash); /* the write set may have it twice */
-            if (number == KEY_INDEX_NONE) number = key_index_insert(index, &key, hash);
-            if (number == KEY_INDEX_NONE) return -ENOMEM;
-        }
-        struct key_entry *entry = key_index_entry(index, number);
-        entry->id_high = key.id_high;
-        entry->is_wide = key.is_wide;
-        entry->value[key.type] = ticket->seqno;
-        ledger_add_ref(&certify->ledger, key_ref(number, key.type));
-        ticket->ref_count++;
+    struct block block;
+    read_block(index, &run->cursor, &block);
+    assert(block.size > 0);
+    for (unsigned i = 0; i < block.size; i++) {
+        const struct writeset_key *key = &block.keys[i];
+        uint32_t number = run->found[run->done++];
+        /* What was not there may be there now: the write set may have a key twice. */
+        if (number == KEY_INDEX_NONE) number = key_index_find(index, key, block.hashes[i]);
+        if (number == KEY_INDEX_NONE) number = key_index_insert(index, key, block.hashes[i]);
+        if (number == KEY_INDEX_NONE || key_index_adopt(index, number, key) < 0) return -ENOMEM;
+        key_entry_set_value(key_index_entry(index, number), key->type, (uint32_t)run->ticket->seqno);
+        ledger_add_ref(&certify->ledger, key_ref(number, key->type));
+        run->ticket->ref_count++;
     }
     return 0;
 }
 
-void forget_references(struct certify *certify, const struct certify_ticket *ticket) {
+uint32_t forget_references(struct certify *certify, const struct certify_ticket *ticket, uint32_t count) {
     struct key_index *index = &certify->index;
-    for (uint32_t i = 0; i < ticket->ref_count; i++) {
-        if (i + AHEAD < ticket->ref_count) {
+    if (count > ticket->ref_count) count = ticket->ref_count;
+    for (uint32_t i = 0; i < count; i++) {
+        if (i + AHEAD < count) {
             uint32_t ahead = key_ref_number(ledger_ref(&certify->ledger, ticket->first_ref + i + AHEAD));
-            /* Its chunk is gone if a double of the same key took the last entry out just before. */
             const struct key_entry *entries = index->chunks[ahead / KEY_INDEX_CHUNK].entries;
             if (entries) __builtin_prefetch(&entries[ahead % KEY_INDEX_CHUNK], 1);
         }
         uint32_t ref = ledger_ref(&certify->ledger, ticket->first_ref + i), number = key_ref_number(ref);
+        enum writeset_key_type type = key_ref_type(ref);
+        /* A double of the key may have taken the entry out before, and its chunk with it. */
         if (!index->chunks[number / KEY_INDEX_CHUNK].entries) continue;
         struct key_entry *entry = key_index_entry(index, number);
-        if (entry->value[key_ref_type(ref)] != ticket->seqno) continue;
-        entry->value[key_ref_type(ref)] = 0;
-        if (key_entry_is_unused(entry)) key_index_remove(index, number);
+        if (!key_entry_has_value(entry, type) || entry->value[type] != (uint32_t)ticket->seqno) continue;
+        if (key_entry_clear_value(entry, type)) key_index_remove(index, number);
     }
+    return count;
 }
 
-static int reserve_found(struct certify *certify, uint32_t count) {
-    bool is_giant_memory = certify->found_capacity > FOUND_KEPT_MAX && count < FOUND_KEPT_MAX / 2;
-    if (count <= certify->found_capacity && !is_giant_memory) return 0;
+static int reserve_found(struct test_run *run, uint32_t count) {
+    bool is_giant_memory = run->found_capacity > FOUND_KEPT_MAX && count < FOUND_KEPT_MAX / 2;
+    if (count <= run->found_capacity && !is_giant_memory) return 0;
     size_t capacity = count > 256 ? count : 256;
     uint32_t *found = malloc(capacity * sizeof(*found));
     if (!found) return -ENOMEM;
-    free(certify->found);
-    certify->found = found;
-    certify->found_capacity = capacity;
+    free(run->found);
+    run->found = found;
+    run->found_capacity = capacity;
     return 0;
 }
 
@@ -159,6 +151,7 @@ static enum certify_reason check_acceptance(const struct certify *certify, const
 static int64_t raise_depends(const struct certify *certify, const struct certify_ticket *ticket, bool is_from_ist) {
     const struct certify_ticket *first = ledger_first(&certify->ledger);
     int64_t bound = first ? first->seqno - 1 : ticket->seqno - 1;
+    if (bound < certify->purge_target) bound = certify->purge_target;
     if (first && !certify->is_optimistic_pa && !is_from_ist && ticket->last_seen > bound) bound = ticket->last_seen;
     return ticket->depends > bound ? ticket->depends : bound;
 }
@@ -193,43 +186,81 @@ static int test_nbo(struct certify *certify, const struct writeset *ws, struct c
     return 0;
 }
 
-int test_writeset(struct certify *certify, const struct writeset *ws, struct certify_ticket *ticket, bool is_from_ist,
-                  struct certify_result *result) {
-    bool is_toi = ws->header.flags & WRITESET_TOI;
-    result->reason = check_acceptance(certify, ws, ticket->seqno, is_from_ist);
-    if (result->reason != CERTIFY_OK) return 0;
-    ticket->depends = raise_depends(certify, ticket, is_from_ist);
-    int rc = reserve_found(certify, ws->keys.count);
+int test_begin(struct certify *certify, const struct writeset *ws, struct certify_ticket *ticket, bool is_from_ist) {
+    struct test_run *run = &certify->run;
+    run->stage = TEST_NONE;
+    run->ws = ws;
+    run->is_from_ist = is_from_ist;
+    run->ticket = ticket;
+    run->done = 0;
+    run->result.reason = check_acceptance(certify, ws, ticket->seqno, is_from_ist);
+    if (run->result.reason != CERTIFY_OK) return 0;
+    int rc = reserve_found(run, ws->keys.count);
     if (rc < 0) return rc;
+    ticket->depends = raise_depends(certify, ticket, is_from_ist);
+    run->candidate =
+        (struct candidate){.source = &ticket->source, .last_seen = ticket->last_seen, .depends = ticket->depends};
+    run->cursor = writeset_key_cursor_init(&ws->keys);
+    run->stage = TEST_FIND;
+    return 1;
+}
 
-    struct candidate candidate = {
-        .source = &ws->header.source, .last_seen = ticket->last_seen, .depends = ticket->depends};
-    bool has_test = !is_toi && !is_from_ist;
-    bool is_passed = find_keys(certify, &ws->keys, has_test, &candidate, &result->conflict);
-    ticket->depends = candidate.depends > certify->last_pa_unsafe ? candidate.depends : certify->last_pa_unsafe;
-    if (!is_from_ist) count_tested(certify, ws, is_passed);
+/* All keys were looked up, or one has a conflict. -> as test_begin */
+static int end_find(struct certify *certify, struct test_run *run, bool is_passed) {
+    int64_t depends = run->candidate.depends;
+    run->ticket->depends = depends > certify->last_pa_unsafe ? depends : certify->last_pa_unsafe;
+    if (!run->is_from_ist) count_tested(certify, run->ws, is_passed);
     if (!is_passed) {
-        result->reason = CERTIFY_CONFLICT;
+        run->result.reason = CERTIFY_CONFLICT;
+        run->stage = TEST_NONE;
         return 0;
     }
-    rc = reference_keys(certify, &ws->keys, ticket);
-    if (rc < 0) return rc;
-    if (ws->header.flags & WRITESET_PA_UNSAFE) certify->last_pa_unsafe = ticket->seqno;
-    return is_toi ? test_nbo(certify, ws, ticket, result) : 0;
+    run->cursor = writeset_key_cursor_init(&run->ws->keys);
+    run->ticket->first_ref = certify->ledger.refs_tail;
+    run->done = 0;
+    run->stage = TEST_REFERENCE;
+    return 1;
+}
+
+static int end_reference(struct certify *certify, struct test_run *run) {
+    run->stage = TEST_NONE;
+    if (run->ws->header.flags & WRITESET_PA_UNSAFE) certify->last_pa_unsafe = run->ticket->seqno;
+    if (run->ws->header.flags & WRITESET_TOI) return test_nbo(certify, run->ws, run->ticket, &run->result);
+    return 0;
+}
+
+int test_continue(struct certify *certify, uint32_t key_count) {
+    struct test_run *run = &certify->run;
+    for (uint32_t done = 0; done < key_count; done += BLOCK) {
+        bool has_more = run->done < run->ws->keys.count;
+        int rc = 1;
+        if (run->stage == TEST_FIND) {
+            bool is_passed = !has_more || find_some(certify, run);
+            if (!is_passed || run->done == run->ws->keys.count) rc = end_find(certify, run, is_passed);
+        } else {
+            rc = has_more ? reference_some(certify, run) : 0;
+            if (rc == 0) rc = run->done == run->ws->keys.count ? end_reference(certify, run) : 1;
+        }
+        if (rc <= 0) return rc;
+    }
+    return 1;
 }
 
 bool certify_is_doomed(const struct certify *certify, const struct writeset_keys *keys, const struct xb_uuid *source,
                        int64_t last_seen, struct certify_conflict *conflict) {
+    const struct key_index *index = &certify->index;
     struct writeset_key_cursor cursor = writeset_key_cursor_init(keys);
     struct candidate candidate = {.source = source, .last_seen = last_seen};
     struct block block;
-    for (;;) {
-        find_block(certify, &cursor, &block);
-        if (block.size == 0) return false;
+    if (certify->run.stage != TEST_NONE) return false; /* the index is between two states */
+    do {
+        read_block(index, &cursor, &block);
         for (unsigned i = 0; i < block.size; i++) {
-            if (block.entries[i] == KEY_INDEX_NONE) continue;
-            const struct key_entry *entry = key_index_entry(&certify->index, block.entries[i]);
+            uint32_t number = key_index_find(index, &block.keys[i], block.hashes[i]);
+            if (number == KEY_INDEX_NONE) continue;
+            const struct key_entry *entry = key_index_entry(index, number);
             if (!check_key(certify, &block.keys[i], entry, &candidate, conflict)) return true;
         }
-    }
+    } while (block.size == BLOCK);
+    return false;
 }

@@ -194,6 +194,97 @@ static void test_stats(void **state) {
     certify_free(certify);
 }
 
+/* ---- very large write sets ---- */
+
+#define LARGE_KEYS 60000
+
+static struct made make_large(int node, int64_t last_seen, enum writeset_key_type type) {
+    struct writeset_builder *builder = builder_new(WRITESET_FLAT16);
+    for (uint32_t row = 0; row < LARGE_KEYS; row++) {
+        struct iovec key = {&row, sizeof(row)};
+        assert_int_equal(writeset_builder_add_key(builder, &key, 1, type), 0);
+    }
+    struct writeset_header header = {
+        .version = 6, .flags = TRX, .seqno = last_seen, .pa_range = 65535, .source = node_uuid(node)};
+    size_t size;
+    struct made made = {.bytes = build(builder, &header, &size)};
+    made.ws = read_ok(made.bytes, size);
+    writeset_builder_free(builder);
+    return made;
+}
+
+/* -> how many calls it took */
+static int certify_in_slices(struct certify *certify, const struct writeset *ws, int64_t seqno,
+                             struct certify_result *result) {
+    struct xb_error error;
+    struct certify_result none;
+    struct made other = make(3, seqno - 1, TRX, "EX k");
+    struct certify_conflict conflict;
+    struct xb_uuid source = node_uuid(3);
+    int calls = 1, rc = certify_begin(certify, ws, seqno, CERTIFY_FROM_GROUP, result, &error);
+    for (; rc > 0; calls++) {
+        /* Nothing else is taken in between. */
+        assert_int_equal(certify_writeset(certify, &other.ws, seqno + 1, CERTIFY_FROM_GROUP, &none, &error), -EBUSY);
+        assert_int_equal(certify_placeholder(certify, seqno + 1), -EBUSY);
+        assert_int_equal(certify_change_configuration(certify, seqno + 1, 6, NULL, 0, NULL), -EBUSY);
+        assert_false(certify_is_doomed(certify, &other.ws.keys, &source, -1, &conflict));
+        certify_purge(certify, seqno);
+        assert_false(certify_purge_more(certify));
+        rc = certify_continue(certify, result, &error);
+    }
+    assert_int_equal(rc, 0);
+    free(other.bytes);
+    return calls;
+}
+
+static void test_slices(void **state) {
+    struct certify *certify = certify_at(0);
+    struct made first = make_large(1, 0, WRITESET_KEY_EXCLUSIVE), second = make_large(2, 0, WRITESET_KEY_SHARED);
+    struct certify_result result;
+    assert_true(certify_in_slices(certify, &first.ws, 1, &result) >= 2 * LARGE_KEYS / 8192);
+    assert_true(result.is_passed);
+    assert_int_equal(stats_of(certify).index_size, LARGE_KEYS);
+    certify_finish(certify, result.ticket);
+    assert_int_equal(certify_in_slices(certify, &second.ws, 2, &result), 1); /* fails at its first key */
+    assert_int_equal(result.reason, CERTIFY_CONFLICT);
+    certify_finish(certify, result.ticket);
+    second.ws.header.seqno = 2;
+    certify_in_slices(certify, &second.ws, 3, &result);
+    assert_true(result.is_passed);
+    assert_int_equal(result.depends, 1);
+    certify_finish(certify, result.ticket);
+
+    /* Purging: at once for all that asks, bit by bit in fact. */
+    assert_int_equal(certify_purge(certify, 3), 2);
+    assert_int_equal(certify_lowest_seqno(certify), 3);
+    assert_int_equal(stats_of(certify).length, 3);
+    int calls = 1;
+    for (; certify_purge_more(certify); calls++) assert_int_equal(certify_lowest_seqno(certify), 3);
+    assert_true(calls >= LARGE_KEYS / 16384);
+    assert_int_equal(stats_of(certify).length, 1);
+    result = put(certify, 2, 3, TRX, "");
+    certify_finish(certify, result.ticket);
+    assert_int_equal(certify_purge(certify, 4), 3);
+    assert_int_equal(certify_lowest_seqno(certify), 4);
+    /* What is left over goes beside later events, and holds back nobody. */
+    for (int i = 0; i < 100; i++) assert_int_equal(put(certify, 3, 4, TRX, "EX m").depends, i == 0 ? 3 : 4 + i);
+    assert_int_equal(stats_of(certify).index_size, 1);
+    certify_free(certify);
+
+    /* A reset abandons what is under way. */
+    certify = certify_at(0);
+    struct xb_error error;
+    assert_int_equal(certify_begin(certify, &first.ws, 1, CERTIFY_FROM_GROUP, &result, &error), 1);
+    for (int i = 0; i < 10; i++) assert_int_equal(certify_continue(certify, &result, &error), 1);
+    certify_reset(certify);
+    assert_int_equal(certify_assign_position(certify, 5, 6), 0);
+    assert_true(put(certify, 2, 5, TRX, "SH k").is_passed);
+    assert_int_equal(stats_of(certify).index_size, 1);
+    certify_free(certify);
+    free(first.bytes);
+    free(second.bytes);
+}
+
 /* ---- finishing from other threads ---- */
 
 #define FINISHERS 3
@@ -218,7 +309,7 @@ static void *finish_all(void *arg) {
 static void test_finish_from_threads(void **state) {
     struct certify *certify = certify_at(0);
     int due = 0, reports = 0;
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < 6; round++) {
         struct finisher finishers[FINISHERS] = {0};
         pthread_t threads[FINISHERS];
         for (int i = 0; i < FINISHERS * PER_ROUND; i++) {
@@ -287,10 +378,15 @@ static void test_conflict_log(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_positions),    cmocka_unit_test(test_safe_to_discard),
-        cmocka_unit_test(test_reports),      cmocka_unit_test(test_purge),
-        cmocka_unit_test(test_trim),         cmocka_unit_test(test_reset_with_tickets_out),
-        cmocka_unit_test(test_stats),        cmocka_unit_test(test_finish_from_threads),
+        cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_safe_to_discard),
+        cmocka_unit_test(test_reports),
+        cmocka_unit_test(test_purge),
+        cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_reset_with_tickets_out),
+        cmocka_unit_test(test_stats),
+        cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_finish_from_threads),
         cmocka_unit_test(test_conflict_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
