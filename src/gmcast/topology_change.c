@@ -65,7 +65,8 @@ void mesh_topology_change_send(struct gmcast *mesh) {
         struct mesh_link *link = mesh->established[i];
         if (link->state != LINK_OK || link->told_version == mesh->version) continue;
         if (!buf && !(buf = build_list(mesh))) return; /* no memory: told at the next check */
-        int rc = mesh->io.send(mesh->io.ctx, link->conn, 0, buf);
+        /* In the queue of the own messages, whatever the header says: it must not overtake the OK before it. */
+        int rc = mesh->io.send(mesh->io.ctx, link->conn, mesh->config.segment, buf);
         if (rc)
             mesh_link_fail(mesh, link, "cannot send the topology (error %d)", rc);
         else
