@@ -188,7 +188,10 @@ void evs_gather_step(struct evs *evs) {
     evs_eliminate_asymmetry(evs);
     evs_ask_missing(evs);
     evs_join_refresh(evs);
-    if (!evs->me->join) return; /* no memory now: at the next event */
+    if (!evs->me->join) { /* no memory now */
+        evs->join_due_ns = evs->now_ns + EVS_JOIN_PERIOD_NS;
+        return;
+    }
     if (is_to_propose(evs)) {
         /* Should the proposals of two nodes ever answer each other, they do so slowly. */
         if (evs->attempt <= 3 || evs->now_ns >= evs->proposed_ns + EVS_JOIN_PERIOD_NS) {

@@ -78,7 +78,11 @@ void evs_install_propose(struct evs *evs) {
         if (n->join->h.version < m->h.version) m->h.version = n->join->h.version;
         if (n->join->h.view.seq > evs->top_view_seq) evs->top_view_seq = n->join->h.view.seq;
     }
-    m->install_view = (struct view_id){.type = VIEW_REG, .uuid = evs->uuid, .seq = evs->top_view_seq + evs->attempt};
+    /* Never the same number twice: others may have gone on with a former proposal of mine without me. */
+    uint32_t seq = evs->top_view_seq + evs->attempt;
+    if (seq <= evs->proposed_seq) seq = evs->proposed_seq + 1;
+    m->install_view = (struct view_id){.type = VIEW_REG, .uuid = evs->uuid, .seq = seq};
+    evs->proposed_seq = seq;
     evs->attempt++;
     evs_debug(evs, EVS_DEBUG_INSTALL, "evs: %s proposes %s", XB_UUID_SHORT(&evs->uuid),
               VIEW_ID_TEXT(&m->install_view));

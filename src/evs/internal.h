@@ -160,6 +160,7 @@ struct evs {
     /* membership */
     struct evs_book old_views, met_views;
     uint32_t top_view_seq, attempt;
+    uint32_t proposed_seq; /* highest view seq that I have proposed */
     struct evs_report *install; /* accepted INSTALL */
     struct evs_report *join_sent; /* as last broadcast since GATHER began */
     bool is_join_wanted;          /* to be told even if it is the same */

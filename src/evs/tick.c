@@ -175,7 +175,7 @@ static int64_t next_deadline(const struct evs *evs) {
     if (evs->state != EVS_GATHER && evs->state != EVS_INSTALL) return next_ns;
     next_ns = xb_earlier(next_ns, evs->install_timer_ns);
     if (evs->install || evs->state == EVS_INSTALL) return next_ns;
-    return xb_earlier(next_ns, xb_earlier(evs->join_due_ns, evs->join_repeat_ns));
+    return xb_earlier(next_ns, evs->join_due_ns != XB_NEVER ? evs->join_due_ns : evs->join_repeat_ns);
 }
 
 int64_t evs_tick(struct evs *evs, int64_t now_ns) {
