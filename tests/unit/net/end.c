@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* One net with a thread of its own, for tests. */
 #include "end.h"
+#include "support/certs.h"
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -10,11 +11,17 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <cmocka.h>
 
 #define WAIT_S 30 /* longer than anything takes on a slow machine */
+
+static struct certs certs;
+struct tls_context *own_tls, *other_tls, *expired_tls;
 
 static void record(struct end *end, struct end_event event) {
     pthread_mutex_lock(&end->mutex);
@@ -223,4 +230,73 @@ size_t end_count(struct end *end, enum end_event_kind kind) {
     for (size_t i = 0; i < end->event_count; i++) n += end->events[i].kind == kind;
     pthread_mutex_unlock(&end->mutex);
     return n;
+}
+
+struct net_config config_with(struct tls_context *tls) {
+    return (struct net_config){.tls = tls, .handshake_timeout_ns = 3 * XB_SECOND};
+}
+
+struct pair *start_pair(struct tls_context *a_tls, struct tls_context *b_tls) {
+    struct pair *pair = malloc(sizeof(*pair));
+    assert_non_null(pair);
+    struct net_config a = config_with(a_tls), b = config_with(b_tls);
+    end_start(&pair->a, &a);
+    end_start(&pair->b, &b);
+    pair->from_a = end_dial(&pair->a, pair->b.port);
+    assert_true(pair->from_a != NET_NO_CONN);
+    struct end_event ready = end_wait(&pair->a, END_READY, 0);
+    assert_true(ready.conn == pair->from_a);
+    assert_true(ready.is_dialled);
+    ready = end_wait(&pair->b, END_READY, 0);
+    assert_false(ready.is_dialled);
+    pair->at_b = ready.conn;
+    return pair;
+}
+
+void stop_pair(struct pair *pair) {
+    end_stop(&pair->a);
+    end_stop(&pair->b);
+    free(pair);
+}
+
+int dial_raw(uint16_t port) {
+    struct net_endpoint to;
+    assert_int_equal(net_endpoint_from_numeric("127.0.0.1", port, &to), 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to.address, to.size), 0);
+    return fd;
+}
+
+static struct tls_context *load(const char *key, const char *cert) {
+    struct tls_config config = {.key_file = certs_path(&certs, key), .cert_file = certs_path(&certs, cert),
+                                .ca_file = certs_path(&certs, "ca.crt")};
+    struct tls_context *context = tls_context_load(&config, NULL);
+    assert_non_null(context);
+    return context;
+}
+
+int end_prepare(void **state) {
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
+    setrlimit(RLIMIT_NOFILE, &limit); /* for the thousand */
+    certs_init(&certs);
+    certs_make(&certs, "ca", &(struct cert_wish){.is_ca = true});
+    certs_make(&certs, "other-ca", &(struct cert_wish){.is_ca = true});
+    certs_make(&certs, "node", &(struct cert_wish){.issuer = "ca"});
+    certs_make(&certs, "stranger", &(struct cert_wish){.issuer = "other-ca"});
+    certs_make(&certs, "expired", &(struct cert_wish){.issuer = "ca", .is_expired = true});
+    own_tls = load("node.key", "node.crt");
+    other_tls = load("stranger.key", "stranger.crt");
+    expired_tls = load("expired.key", "expired.crt");
+    return 0;
+}
+
+int end_clean(void **state) {
+    tls_context_unref(own_tls);
+    tls_context_unref(other_tls);
+    tls_context_unref(expired_tls);
+    certs_clean(&certs);
+    return 0;
 }

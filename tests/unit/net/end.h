@@ -56,4 +56,20 @@ void end_stats(struct end *end, struct net_stats *stats);
 struct end_event end_wait(struct end *end, enum end_event_kind kind, size_t n);
 size_t end_count(struct end *end, enum end_event_kind kind);
 
+/* For cmocka_run_group_tests: makes the certificates, and lets the process open many descriptors. */
+int end_prepare(void **state);
+int end_clean(void **state);
+extern struct tls_context *own_tls, *other_tls, *expired_tls; /* other: of another CA */
+
+/* Two ends and a connection between them. */
+struct pair {
+    struct end a, b;
+    net_conn from_a, at_b;
+};
+
+struct net_config config_with(struct tls_context *tls);
+struct pair *start_pair(struct tls_context *a_tls, struct tls_context *b_tls);
+void stop_pair(struct pair *pair);
+int dial_raw(uint16_t port); /* a plain socket, connected */
+
 #endif
