@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Strangers and lack of resources (spec 02 sections 15, 16.4, 22.3, 22.4): bounded, told apart, no danger to members. */
+/* Strangers and lack of resources (spec 02 sections 15, 16.4, 22.3, 22.4): bounded, told apart, no harm to members. */
 #include "end.h"
 
 #include "base/clock.h"
