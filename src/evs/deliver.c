@@ -48,10 +48,22 @@ void evs_deliver(struct evs *evs) {
     if (evs->causal.count) evs_causal_release(evs, evs->map.safe);
 }
 
-/* Does the view change deliver what is held from this source up to seq? Without a pending INSTALL the node is closing. */
-static bool is_agreed(const struct evs *evs, size_t rank, int64_t seq) {
+/* Does any other member come along from the current view? */
+static bool has_company(const struct evs *evs) {
+    for (uint32_t i = 0; i < evs->install->count; i++) {
+        const struct evs_entry *e = &evs->install->entries[i];
+        if (e->is_operational && evs_is_current(evs, &e->view) && !xb_uuid_equal(&e->uuid, &evs->uuid)) return true;
+    }
+    return false;
+}
+
+/*
+ * Does the view change deliver what is held from this source up to seq? The bound of the INSTALL is what those who come
+ * along have in common; alone, or closing, a node delivers all that others may have delivered before.
+ */
+static bool is_agreed(const struct evs *evs, size_t rank, int64_t seq, bool is_bounded) {
     if (evs->map.ranks[rank].lu <= seq) return false; /* behind a hole that nobody can fill */
-    if (!evs->install) return true;
+    if (!is_bounded) return true;
     const struct evs_entry *e = evs_report_find(evs->install, &evs->members[rank]);
     return e && seq <= e->hs;
 }
@@ -59,9 +71,10 @@ static bool is_agreed(const struct evs *evs, size_t rank, int64_t seq) {
 void evs_deliver_trans(struct evs *evs) {
     int64_t seq;
     size_t rank;
+    bool is_bounded = evs->install && has_company(evs);
     while (evs_map_pending(&evs->map, &seq, &rank)) {
         const struct evs_slot *slot = evs_map_find(&evs->map, rank, seq);
-        if (slot->order != EVS_DROP && is_agreed(evs, rank, seq)) deliver_slot(evs, *slot, rank, seq);
+        if (slot->order != EVS_DROP && is_agreed(evs, rank, seq, is_bounded)) deliver_slot(evs, *slot, rank, seq);
         evs_map_delivered(&evs->map, rank, seq);
     }
 }

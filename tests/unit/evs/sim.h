@@ -48,6 +48,7 @@ struct sim_passage {
     int proc;
     int view, next; /* index of views; next -1: closed */
     struct sim_list list;
+    bool is_bounded;
 };
 
 struct sim_packet {
@@ -78,6 +79,7 @@ struct sim_proc {
     /* checks */
     int view; /* index of the current regular view, -1 before the first */
     bool is_in_trans;
+    bool is_bounded; /* see is_bounded_by_stranger */
     struct view_id last_id; /* of the last view in force: initial or regular */
     struct xb_uuid last_members[EVS_KNOWN_MAX];
     size_t last_member_count;
