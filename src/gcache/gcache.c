@@ -49,16 +49,6 @@ void gcache_discard_lowest(struct gcache *cache) {
     gcache_free_buffer(cache, index_take_lowest(&cache->index));
 }
 
-void gcache_trim(struct gcache *cache) {
-    bool has_more = true;
-    while (has_more) {
-        lock(cache);
-        struct gcache_page *dead = pages_trim(cache, &has_more);
-        unlock(cache);
-        page_delete_all(dead);
-    }
-}
-
 /* -------------------------------------------------------------- allocation */
 
 static struct gcache_header *memory_alloc(struct gcache *cache, size_t total, bool is_last_resort) {
@@ -88,14 +78,14 @@ static struct gcache_header *alloc_after_reader(struct gcache *cache, size_t tot
     int64_t count = cache->reader_count, blocked_by;
     while (cache->reader_count == count && !pthread_cond_timedwait(&cache->reader_closed, &cache->mutex, &until)) {
     }
-    return ring_alloc(cache, total, &blocked_by);
+    return ring_alloc(cache, total, gcache_discard_limit(cache), &blocked_by);
 }
 
 static struct gcache_header *alloc_somewhere(struct gcache *cache, size_t total) {
     int64_t blocked_by;
     struct gcache_header *header = NULL;
     if (cache->mem_size_bytes > 0) header = memory_alloc(cache, total, false);
-    if (!header) header = ring_alloc(cache, total, &blocked_by);
+    if (!header) header = ring_alloc(cache, total, gcache_discard_limit(cache), &blocked_by);
     if (header) return header;
     bool is_reader_to_blame = blocked_by > SEQNO_NONE && blocked_by <= cache->released;
     header = page_alloc(cache, total, is_reader_to_blame);
@@ -120,13 +110,19 @@ void gcache_free(struct gcache *cache, void *buf) {
     struct gcache_header *header = payload_header(buf);
     lock(cache);
     assert(header->seqno == SEQNO_NONE);
-    bool is_in_page = header->store == STORE_PAGE;
+    if (header->store == STORE_PAGE) keeper_trim(cache->keeper);
     gcache_free_buffer(cache, header);
     unlock(cache);
-    if (is_in_page) gcache_trim(cache);
 }
 
 /* ------------------------------------------------------------------ seqnos */
+
+void gcache_set_seqno(struct gcache_header *header, int64_t seqno, enum gcache_type type, unsigned flags) {
+    header->type = (int8_t)type;
+    header->flags = (uint16_t)flags;
+    atomic_thread_fence(memory_order_release); /* the seqno last: it is what recovery goes by */
+    header->seqno = seqno;
+}
 
 int gcache_assign(struct gcache *cache, void *buf, int64_t seqno, enum gcache_type type, bool is_skip) {
     struct gcache_header *header = payload_header(buf);
@@ -140,10 +136,7 @@ int gcache_assign(struct gcache *cache, void *buf, int64_t seqno, enum gcache_ty
             page->unordered_count--;
             if (seqno > page->seqno_max) page->seqno_max = seqno;
         }
-        header->type = (int8_t)type;
-        header->flags = FLAG_RELEASED | (is_skip ? FLAG_SKIP : 0);
-        atomic_thread_fence(memory_order_release);
-        header->seqno = seqno;
+        gcache_set_seqno(header, seqno, type, FLAG_RELEASED | (is_skip ? FLAG_SKIP : 0));
     }
     unlock(cache);
     return rc;
@@ -160,9 +153,8 @@ int gcache_skip(struct gcache *cache, int64_t seqno) {
 void gcache_release(struct gcache *cache, int64_t seqno) {
     lock(cache);
     if (seqno > cache->released) cache->released = seqno;
-    bool has_pages = cache->pages.oldest != NULL;
+    if (cache->pages.oldest) keeper_trim(cache->keeper);
     unlock(cache);
-    if (has_pages) gcache_trim(cache);
 }
 
 int64_t gcache_min(struct gcache *cache) {
@@ -217,8 +209,8 @@ void gcache_reset(struct gcache *cache, const struct xb_uuid *uuid, int64_t seqn
     drop_above(cache, is_cut ? seqno : -1);
     if (!is_cut) cache->released = 0;
     if (!is_same) adopt_uuid(cache, uuid);
+    keeper_trim(cache->keeper);
     unlock(cache);
-    gcache_trim(cache);
 }
 
 /* ------------------------------------------------------------ open and close */
@@ -278,8 +270,6 @@ static void start(struct gcache *cache, bool is_recovering) {
     if (index_is_empty(&cache->index)) cache->uuid = xb_uuid_nil;
     cache->released = index_is_empty(&cache->index) ? 0 : cache->index.high;
     write_open_preamble(cache);
-    ring->prefault = prefault_start(ring->map, ring->end);
-    if (ring->prefault) prefault_writer_at(ring->prefault, ring->next);
 }
 
 struct gcache *gcache_open(const struct gcache_config *config, const struct xb_log *log, struct xb_error *error) {
@@ -306,6 +296,13 @@ struct gcache *gcache_open(const struct gcache_config *config, const struct xb_l
     }
     pages_delete_stale(cache->pages.dir);
     start(cache, config->is_recovering);
+    cache->keeper = keeper_start(cache);
+    if (!cache->keeper) {
+        xb_fail(error, -EAGAIN, "Cannot start a thread for the history");
+        gcache_close(cache);
+        return NULL;
+    }
+    keeper_writer_at(cache->keeper, cache->ring.next);
     return cache;
 }
 
@@ -324,9 +321,16 @@ void gcache_close(struct gcache *cache) {
     if (!cache) return;
     assert(!cache->readers);
     struct gcache_ring *ring = &cache->ring;
+    keeper_stop(cache->keeper);
     cut_to_ring(cache);
     struct ring_preamble preamble = {
-        .version = FORMAT_VERSION, .uuid = cache->uuid, .seqno_min = -1, .seqno_max = -1, .offset = -1, .is_synced = true};
+        .version = FORMAT_VERSION,
+        .uuid = cache->uuid,
+        .seqno_min = -1,
+        .seqno_max = -1,
+        .offset = -1,
+        .is_synced = true,
+    };
     if (!index_is_empty(&cache->index)) {
         preamble.seqno_min = cache->index.low;
         preamble.seqno_max = cache->index.high;
@@ -355,8 +359,8 @@ void gcache_set_page_size(struct gcache *cache, int64_t bytes) {
 void gcache_set_keep_pages_size(struct gcache *cache, int64_t bytes) {
     lock(cache);
     cache->pages.keep_bytes = bytes;
+    keeper_trim(cache->keeper);
     unlock(cache);
-    gcache_trim(cache);
 }
 
 void gcache_set_reader_limit(struct gcache *cache, int64_t bytes) {

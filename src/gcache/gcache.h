@@ -12,9 +12,9 @@
  * What is released stays readable until its room is needed; then the lowest seqnos go first.
  *
  * Threads: every function may be called from any thread. One mutex guards the book-keeping; it is held for a few dozen
- * instructions in alloc, free, assign, get, and a batch of a reader. Making and deleting page files is done by the
- * thread that needs it, deleting outside the mutex. The content of a buffer is not guarded: it belongs to who allocated
- * it until gcache_assign, and is not changed after that.
+ * instructions in alloc, free, assign, get, release, and a batch of a reader. A page file is made by the thread that
+ * needs it; deleting them, and taking page faults in advance, is the work of a thread of the history's own. The content
+ * of a buffer is not guarded: it belongs to who allocated it until gcache_assign, and is not changed after that.
  */
 #ifndef XB_GCACHE_GCACHE_H
 #define XB_GCACHE_GCACHE_H
@@ -43,7 +43,8 @@ struct gcache_config {
     const char *dir;  /* gcache.dir; pages are made here */
     const char *name; /* gcache.name: absolute, or below dir */
     int64_t size_bytes, mem_size_bytes, page_size_bytes, keep_pages_size_bytes;
-    /* When readers force more than this into pages, the slowest one is aborted; 0: only when the disk is full. */
+    /* When readers force more than this into pages, the slowest one is aborted; 0: when nine tenths of the disk are
+     * full. */
     int64_t reader_limit_bytes;
     bool is_recovering; /* gcache.recover */
     /* Called for each buffer found by recovery, and by gcache_is_intact, when the cheap checks have passed (header
@@ -72,7 +73,7 @@ int gcache_assign(struct gcache *cache, void *buf, int64_t seqno, enum gcache_ty
 /* Marks an entry as skipped after all (vote). -> 0, -ENOENT */
 int gcache_skip(struct gcache *cache, int64_t seqno);
 
-/* Everything up to seqno may be discarded from now on. */
+/* Everything up to seqno may be discarded, or moved to another place, from now on. */
 void gcache_release(struct gcache *cache, int64_t seqno);
 
 struct gcache_entry {

@@ -66,6 +66,10 @@ int index_insert(struct gcache_index *index, int64_t seqno, struct gcache_header
     return 0;
 }
 
+void index_replace(struct gcache_index *index, int64_t seqno, struct gcache_header *header) {
+    *slot(index, seqno) = header;
+}
+
 struct gcache_header *index_take_lowest(struct gcache_index *index) {
     if (index_is_empty(index)) return NULL;
     struct gcache_header *header = *slot(index, index->low);

@@ -53,6 +53,7 @@ int index_init(struct gcache_index *index);
 void index_clear(struct gcache_index *index); /* frees the slots, not the buffers */
 struct gcache_header *index_find(const struct gcache_index *index, int64_t seqno);
 int index_insert(struct gcache_index *index, int64_t seqno, struct gcache_header *header); /* -EEXIST -ERANGE -ENOMEM */
+void index_replace(struct gcache_index *index, int64_t seqno, struct gcache_header *header); /* one that is there */
 struct gcache_header *index_take_lowest(struct gcache_index *index);  /* NULL: empty */
 struct gcache_header *index_take_highest(struct gcache_index *index); /* NULL: empty */
 static inline bool index_is_empty(const struct gcache_index *index) {
@@ -68,8 +69,6 @@ static inline bool index_is_empty(const struct gcache_index *index) {
  * the preamble has our comment line, since the other provider does not maintain it. */
 #define RING_NOTE_OFFSET RING_PREAMBLE_SIZE
 
-struct prefault;
-
 struct gcache_ring {
     char *path;
     int fd;
@@ -77,12 +76,13 @@ struct gcache_ring {
     size_t map_size;
     size_t end;         /* no buffer reaches beyond; there is room for a header behind */
     size_t first, next; /* offsets: oldest buffer, place of the next one; equal: empty */
-    struct prefault *prefault; /* NULL: none */
 };
 
 int ring_open(struct gcache_ring *ring, const char *path, int64_t size_bytes, struct xb_error *error);
 void ring_close(struct gcache_ring *ring);
-struct gcache_header *ring_alloc(struct gcache *cache, size_t total, int64_t *blocked_by);
+/* Discards seqnos up to limit for it, if need be. -> NULL: no room, and *blocked_by is the seqno of the buffer that
+ * must stay (SEQNO_NONE: one in use), or SEQNO_FREE: too large for the ring. */
+struct gcache_header *ring_alloc(struct gcache *cache, size_t total, int64_t limit, int64_t *blocked_by);
 void ring_set_first(struct gcache_ring *ring, size_t first);
 /* Passes over free buffers at the old end. */
 void ring_reclaim(struct gcache_ring *ring);
@@ -110,11 +110,15 @@ void ring_recover(struct gcache *cache, const struct ring_preamble *preamble);
 void ring_start_empty(struct gcache_ring *ring);
 void ring_erase(struct gcache_ring *ring); /* zeroes all, so that nothing in it is ever mistaken for history */
 
-/* A thread that makes the pages ahead of the writer writable, so that the group thread does not wait for the file
- * system's page faults. NULL: none needed or possible. */
-struct prefault *prefault_start(uint8_t *base, size_t size);
-void prefault_stop(struct prefault *prefault);
-void prefault_writer_at(struct prefault *prefault, size_t offset);
+/* -------------------------------------------------------------- housekeeper */
+
+struct keeper;
+struct keeper *keeper_start(struct gcache *cache); /* NULL: no memory, no thread */
+void keeper_stop(struct keeper *keeper);           /* NULL is allowed */
+/* The ring's writer has come to this offset. */
+void keeper_writer_at(struct keeper *keeper, size_t offset);
+/* Pages may have become unnecessary. With or without the mutex of the history. */
+void keeper_trim(struct keeper *keeper);
 
 /* -------------------------------------------------------------------- pages */
 
@@ -122,7 +126,7 @@ struct gcache_page {
     struct gcache_page *next; /* newer */
     char *path;
     uint8_t *map;
-    size_t size, used;
+    size_t size, used, trimmed; /* trimmed: no ordered buffer lies below */
     size_t buffer_count;    /* not free */
     size_t unordered_count; /* of them without seqno */
     int64_t seqno_max;      /* highest of its ordered ones */
@@ -138,9 +142,9 @@ struct gcache_pages {
 };
 
 struct gcache_header *page_alloc(struct gcache *cache, size_t total, bool is_reader_to_blame);
-/* Takes pages that are not needed off the list. They are deleted later by page_delete_all, without the mutex.
- * -> the pages, and whether there is more to do (the mutex should be given away in between) */
-struct gcache_page *pages_trim(struct gcache *cache, bool *has_more);
+struct gcache_page *pages_take_oldest(struct gcache_pages *pages);
+/* Deletes what is not needed; by the housekeeper, without the mutex. */
+void pages_trim(struct gcache *cache);
 void page_delete_all(struct gcache_page *pages);
 void pages_delete_stale(const char *dir); /* files that an earlier process left behind */
 
@@ -177,6 +181,7 @@ struct gcache {
     int64_t released; /* everything up to here may be discarded */
 
     struct gcache_ring ring;
+    struct keeper *keeper;
     struct gcache_pages pages;
     int64_t mem_used_bytes, mem_size_bytes;
 
@@ -190,8 +195,8 @@ struct gcache {
 int64_t gcache_discard_limit(const struct gcache *cache);
 /* Gives the room of a buffer back to its store. */
 void gcache_free_buffer(struct gcache *cache, struct gcache_header *header);
-/* Takes the mutex itself: deletes pages that nobody needs any more. */
-void gcache_trim(struct gcache *cache);
+/* Fills in what makes an ordered buffer of one in use. */
+void gcache_set_seqno(struct gcache_header *header, int64_t seqno, enum gcache_type type, unsigned flags);
 /* Discards the lowest entry; there must be one. */
 void gcache_discard_lowest(struct gcache *cache);
 

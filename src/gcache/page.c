@@ -12,10 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define PAGE_NAME_PREFIX "gcache.page."
-#define TRIM_BATCH 512 /* entries discarded before others get their turn */
+#define DISK_RESERVE 10 /* this part of the disk is not filled for the sake of a reader */
 
 static void page_delete(struct gcache_page *page) {
     if (page->map != MAP_FAILED) munmap(page->map, page->size);
@@ -52,10 +53,19 @@ static struct gcache_page *page_new(struct gcache *cache, size_t size) {
     return NULL;
 }
 
+static bool is_disk_tight(const char *dir, size_t more) {
+    struct statvfs st;
+    if (statvfs(dir, &st)) return false;
+    uint64_t left = (uint64_t)st.f_bavail * st.f_frsize, all = (uint64_t)st.f_blocks * st.f_frsize;
+    return left < more + all / DISK_RESERVE;
+}
+
 /* The readers are why history cannot be discarded: the slowest has to go when there is too much of it. */
 static void limit_readers(struct gcache *cache, size_t more) {
     int64_t limit = cache->reader_limit_bytes;
-    if (limit > 0 && cache->pages.size_bytes + (int64_t)more > limit) readers_abort_slowest(cache);
+    bool is_too_much = limit > 0 ? cache->pages.size_bytes + (int64_t)more > limit
+                                 : is_disk_tight(cache->pages.dir, more);
+    if (is_too_much) readers_abort_slowest(cache);
 }
 
 static struct gcache_page *page_add(struct gcache *cache, size_t total, bool is_reader_to_blame) {
@@ -91,37 +101,14 @@ struct gcache_header *page_alloc(struct gcache *cache, size_t total, bool is_rea
     return header;
 }
 
-static struct gcache_page *take_oldest(struct gcache_pages *pages) {
+struct gcache_page *pages_take_oldest(struct gcache_pages *pages) {
     struct gcache_page *page = pages->oldest;
     pages->oldest = page->next;
     if (!pages->oldest) pages->newest = NULL;
     pages->count--;
     pages->size_bytes -= (int64_t)page->size;
+    page->next = NULL;
     return page;
-}
-
-struct gcache_page *pages_trim(struct gcache *cache, bool *has_more) {
-    struct gcache_pages *pages = &cache->pages;
-    struct gcache_page *dead = NULL;
-    int64_t limit = gcache_discard_limit(cache);
-    int budget = TRIM_BATCH;
-    *has_more = false;
-    while (pages->oldest && pages->size_bytes > pages->keep_bytes) {
-        struct gcache_page *page = pages->oldest;
-        if (page->buffer_count == 0) {
-            take_oldest(pages);
-            page->next = dead;
-            dead = page;
-            continue;
-        }
-        if (page->unordered_count > 0 || page->seqno_max > limit) break;
-        if (budget-- == 0) {
-            *has_more = true;
-            break;
-        }
-        gcache_discard_lowest(cache); /* history has no holes: what is below goes too */
-    }
-    return dead;
 }
 
 void pages_delete_stale(const char *dir) {

@@ -50,7 +50,8 @@ void readers_expel(struct gcache *cache, int64_t seqno) {
 struct gcache_reader *gcache_reader_open(struct gcache *cache, int64_t first, void (*on_abort)(void *ctx), void *ctx) {
     struct gcache_reader *reader = calloc(1, sizeof(*reader));
     if (!reader) return NULL;
-    *reader = (struct gcache_reader){.cache = cache, .cursor = first, .pending = first, .on_abort = on_abort, .ctx = ctx};
+    *reader = (struct gcache_reader){
+        .cache = cache, .cursor = first, .pending = first, .on_abort = on_abort, .ctx = ctx};
     pthread_mutex_lock(&cache->mutex);
     bool is_there = index_find(&cache->index, first) != NULL;
     if (is_there) {
@@ -97,9 +98,9 @@ void gcache_reader_close(struct gcache_reader *reader) {
     *link = reader->next;
     cache->reader_count--;
     pthread_cond_broadcast(&cache->reader_closed);
+    if (cache->pages.oldest) keeper_trim(cache->keeper);
     pthread_mutex_unlock(&cache->mutex);
     free(reader);
-    gcache_trim(cache);
 }
 
 static bool look_up(struct gcache *cache, int64_t seqno, struct gcache_entry *entry) {

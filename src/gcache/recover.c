@@ -130,14 +130,15 @@ static int by_offset(const void *a, const void *b) {
 
 static bool is_same_content(const struct gcache_ring *ring, size_t a, size_t b) {
     const struct gcache_header *x = ring_header(ring, a), *y = ring_header(ring, b);
-    return x->size == y->size && x->type == y->type && x->flags == y->flags && !memcmp(x + 1, y + 1, x->size - HEADER_SIZE);
+    return x->size == y->size && x->type == y->type && x->flags == y->flags &&
+           !memcmp(x + 1, y + 1, x->size - HEADER_SIZE);
 }
 
 static void forget(struct scan *scan, const struct found *found) {
     ring_header(&scan->cache->ring, found->offset)->seqno = SEQNO_FREE;
 }
 
-/* Leaves one buffer a seqno. -> highest seqno that has two different ones: neither can be believed, nor what is below */
+/* Leaves one buffer a seqno. -> highest seqno with two different ones: neither can be believed, nor what is below */
 static int64_t drop_duplicates(struct scan *scan) {
     struct found *found = scan->found;
     size_t kept = 0;

@@ -60,7 +60,6 @@ int ring_open(struct gcache_ring *ring, const char *path, int64_t size_bytes, st
 }
 
 void ring_close(struct gcache_ring *ring) {
-    prefault_stop(ring->prefault);
     if (ring->map != MAP_FAILED) munmap(ring->map, ring->map_size);
     if (ring->fd >= 0) close(ring->fd);
     free(ring->path);
@@ -120,10 +119,10 @@ static size_t place_for(const struct gcache_ring *ring, size_t first, size_t nex
  * Finds room, discarding what is in the way. First it only looks how far `first` would have to move, so that nothing is
  * discarded in vain. -> offset, or 0 and *blocked_by: the seqno of the buffer that must stay, SEQNO_NONE or above.
  */
-static size_t make_room(struct gcache *cache, size_t total, int64_t *blocked_by) {
+static size_t make_room(struct gcache *cache, size_t total, int64_t limit, int64_t *blocked_by) {
     struct gcache_ring *ring = &cache->ring;
     size_t first = ring->first, next = ring->next, place;
-    int64_t limit = gcache_discard_limit(cache), highest = SEQNO_FREE;
+    int64_t highest = SEQNO_FREE;
     while (!(place = place_for(ring, first, next, total))) {
         int64_t seqno = ring_header(ring, first)->seqno;
         if (seqno == SEQNO_NONE || seqno > limit) {
@@ -142,17 +141,17 @@ static size_t make_room(struct gcache *cache, size_t total, int64_t *blocked_by)
     return place;
 }
 
-struct gcache_header *ring_alloc(struct gcache *cache, size_t total, int64_t *blocked_by) {
+struct gcache_header *ring_alloc(struct gcache *cache, size_t total, int64_t limit, int64_t *blocked_by) {
     struct gcache_ring *ring = &cache->ring;
     *blocked_by = SEQNO_FREE;
     if (total > (ring->end - RING_START) / 2) return NULL; /* section 18.2 */
-    size_t place = make_room(cache, total, blocked_by);
+    size_t place = make_room(cache, total, limit, blocked_by);
     if (!place) return NULL;
     struct gcache_header *header = ring_header(ring, place);
     ring->next = place + total;
     ring_end_segment(ring, ring->next);
     atomic_thread_fence(memory_order_release);
     *header = (struct gcache_header){.seqno = SEQNO_NONE, .size = (uint32_t)total, .store = STORE_RING};
-    if (ring->prefault) prefault_writer_at(ring->prefault, ring->next);
+    keeper_writer_at(cache->keeper, ring->next);
     return header;
 }

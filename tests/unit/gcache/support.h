@@ -9,6 +9,7 @@
 #include "gcache/gcache.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -44,7 +45,8 @@ static inline void ws_fill(uint8_t *buf, size_t size, int64_t seqno) {
 
 static inline bool ws_is_payload_intact(void *ctx, enum gcache_type type, const void *buf, size_t size) {
     const uint8_t *p = buf;
-    return type != GCACHE_WRITESET || (size >= WS_MIN && xb_load_le(p + size - 4, 4) == xb_crc32c(0, p + 64, size - 68));
+    if (type != GCACHE_WRITESET) return true;
+    return size >= WS_MIN && xb_load_le(p + size - 4, 4) == xb_crc32c(0, p + 64, size - 68);
 }
 
 static inline void ws_check(const struct gcache_entry *entry) {
@@ -107,6 +109,17 @@ static inline int64_t check_all(struct gcache *cache) {
 static inline void check_uuid(struct gcache *cache, const struct xb_uuid *expected) {
     struct xb_uuid uuid = gcache_uuid(cache);
     assert_true(xb_uuid_equal(&uuid, expected));
+}
+
+/* Pages are deleted by the history's own thread. */
+static inline void await_page_count(struct gcache *cache, int64_t count) {
+    struct gcache_status status;
+    for (int tries = 0; tries < 20000; tries++) {
+        gcache_get_status(cache, &status);
+        if (status.page_count == count) return;
+        poll(NULL, 0, 1);
+    }
+    fail_msg("%lld pages instead of %lld", (long long)status.page_count, (long long)count);
 }
 
 static inline uint8_t *file_read(const char *path, size_t *size) {
