@@ -24,7 +24,8 @@ int ist_address_parse(struct ist_address *address, const char *text, struct xb_e
         if (n >= (int)sizeof(bracketed)) return xb_fail(error, -EINVAL, "Address '%s' is too long", text);
         return ist_address_parse(address, bracketed, error);
     }
-    if (net_uri_parse(text, &uri)) return xb_fail(error, -EINVAL, "'%s' is not an address [scheme://]host[:port]", text);
+    if (net_uri_parse(text, &uri))
+        return xb_fail(error, -EINVAL, "'%s' is not an address [scheme://]host[:port]", text);
     if (*uri.scheme && strcmp(uri.scheme, "tcp") && strcmp(uri.scheme, "ssl"))
         return xb_fail(error, -EINVAL, "Unknown scheme '%s' in address '%s': tcp or ssl", uri.scheme, text);
     address->has_scheme = *uri.scheme != 0;
@@ -63,8 +64,8 @@ int ist_address_resolve(struct ist_listen_address *address, const struct ist_rec
     if (!rc) rc = parse_complete(&address->bind, bind, config, error);
     if (rc) return rc;
     if (address->bind.has_scheme && address->bind.is_tls != address->advertised.is_tls)
-        return xb_fail(error, -EINVAL, "ist.recv_bind '%s' and the address told to the donor '%s' differ in scheme", bind,
-                       advertised);
+        return xb_fail(error, -EINVAL, "ist.recv_bind '%s' and the address told to the donor '%s' differ in scheme",
+                       bind, advertised);
     address->bind.is_tls = address->advertised.is_tls;
     return 0;
 }

@@ -52,8 +52,8 @@ struct ist_receiver_io {
     int (*event)(void *ctx, const struct ist_event *event);
     /* done of total events; first, last, and in between at most twice a second. NULL is allowed. */
     void (*progress)(void *ctx, int64_t total, int64_t done);
-    /* Exactly once, the last call. result 0: everything needed has come, last is the last seqno (it may be more than was
-     * needed). Else a negative errno: -ECANCELED closed, -ETIMEDOUT no donor came in time, others with error; last:
+    /* Exactly once, the last call. result 0: everything needed has come, last is the last seqno (it may be more than
+     * was needed). Else a negative errno: -ECANCELED closed, -ETIMEDOUT no donor came in time, others with error; last:
      * the last seqno handed up, -1 none; from last + 1 it can be asked for again. */
     void (*end)(void *ctx, int result, int64_t last, const struct xb_error *error);
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The joiner's stream: ordered messages come in, go into the history, and are handed up (spec 07 sections 16.4, 17.2). */
+/* The joiner's stream: ordered messages come in, go into the history, are handed up (spec 07 sections 16.4, 17.2). */
 #include "ist/internal.h"
 
 #include "base/clock.h"
@@ -75,8 +75,8 @@ static bool find_cached(struct transfer *transfer, const struct ist_message *mes
         return true;
     }
     if (!entry->is_skip && entry->type == history_type(message)) return true;
-    xb_log_warning(transfer->receiver->log, "Own history differs from the donor's at seqno %lld: what is kept from there "
-                   "on is replaced", (long long)message->seqno);
+    xb_log_warning(transfer->receiver->log, "Own history differs from the donor's at seqno %lld: what is kept from "
+                   "there on is replaced", (long long)message->seqno);
     struct xb_uuid uuid = gcache_uuid(cache);
     gcache_reset(cache, &uuid, message->seqno - 1);
     return false;
@@ -161,7 +161,8 @@ static int handle_ctrl(const struct transfer *transfer, const struct ist_message
     int64_t needed = transfer->receiver->config.last_needed;
     if (message->ctrl < 0)
         return xb_fail(error, message->ctrl, "the donor could not send everything: %s", strerror(-message->ctrl));
-    if (message->ctrl != IST_CTRL_EOF) return xb_fail(error, -EPROTO, "unexpected CTRL %d from the donor", message->ctrl);
+    if (message->ctrl != IST_CTRL_EOF)
+        return xb_fail(error, -EPROTO, "unexpected CTRL %d from the donor", message->ctrl);
     if (transfer->last >= needed) return 0;
     return xb_fail(error, -EPROTO, "IST didn't contain all write sets, expected last: %lld last received: %lld",
                    (long long)needed, (long long)transfer->last);

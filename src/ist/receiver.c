@@ -106,8 +106,8 @@ static int transfer(struct ist_receiver *receiver, int64_t *last, struct xb_erro
     if (!stream) return error->code;
     struct tls_info tls;
     bool has_tls = stream_tls_info(stream, &tls);
-    xb_log_info(receiver->log, "IST: donor %s has connected%s%s", stream_peer_host(stream), has_tls ? ", certificate " : "",
-                has_tls ? tls.peer_subject : "");
+    xb_log_info(receiver->log, "IST: donor %s has connected%s%s", stream_peer_host(stream),
+                has_tls ? ", certificate " : "", has_tls ? tls.peer_subject : "");
     int64_t first;
     int rc = await_start(receiver, &first, error);
     stream_set_timeout(stream, 0); /* a slow donor is no dead donor */
@@ -143,7 +143,9 @@ static int listen_at(struct ist_receiver *receiver, const struct ist_receiver_co
     uint8_t greeting[IST_HEADER_SIZE];
     ist_message_encode_plain(IST_MESSAGE_HANDSHAKE, 0, config->version, greeting);
     struct stream_listener_config listen = {
-        .stream = {.tls = address.bind.is_tls ? config->tls : NULL, .cancel = receiver->cancel, .timeout_ns = DIALOGUE_NS},
+        .stream = {.tls = address.bind.is_tls ? config->tls : NULL,
+                   .cancel = receiver->cancel,
+                   .timeout_ns = DIALOGUE_NS},
         .handshake_timeout_ns = DIALOGUE_NS,
         .greeting = greeting,
         .greeting_size = sizeof(greeting),

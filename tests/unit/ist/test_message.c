@@ -115,7 +115,8 @@ static void test_parse_address(void **state) {
     assert_false(a.has_port);
     const char *bad[] = {"", ":4568", "tcp://", "udp://1.2.3.4:5", "1.2.3.4:65536", "1.2.3.4:x",
                          "1.2.3.4:-1", "[::1", "[::1]4568", "tcp://[::1]x:1"};
-    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) assert_int_equal(ist_address_parse(&a, bad[i], NULL), -EINVAL);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        assert_int_equal(ist_address_parse(&a, bad[i], NULL), -EINVAL);
     char longest[1000];
     memset(longest, 'a', sizeof(longest) - 1);
     longest[sizeof(longest) - 1] = 0;

@@ -232,7 +232,8 @@ static void test_version(void **state) {
     struct xb_error error = {0};
     pair_fill(pair->donor.cache, 1, 10);
     joiner_open(&pair->joiner, 10, NULL);
-    struct ist_sender_config config = {.address = ist_receiver_address(pair->joiner.receiver), .last = 10, .version = 10};
+    struct ist_sender_config config = {
+        .address = ist_receiver_address(pair->joiner.receiver), .last = 10, .version = 10};
     assert_int_equal(ist_sender_start(ist_sender_new(pair->donor.senders, 1), &config, &error), -EPROTO);
     config.version = 9;
     assert_int_equal(ist_sender_start(ist_sender_new(pair->donor.senders, 1), &config, &error), -EPROTONOSUPPORT);
@@ -396,6 +397,12 @@ static void say_event(int fd, int64_t seqno) {
     say(fd, &message, payload, size);
 }
 
+static void say_trx(int fd, int64_t seqno, const uint8_t *payload, size_t size) {
+    struct ist_message message = {
+        .version = 11, .type = IST_MESSAGE_TRX, .length = (uint32_t)size, .seqno = seqno};
+    say(fd, &message, payload, size);
+}
+
 static void expect(struct joiner *joiner, int fd, int result, int64_t last) {
     joiner_await_end(joiner);
     if (joiner->result != result) fail_msg("%d instead of %d: %s", joiner->result, result, joiner->reason);
@@ -446,15 +453,13 @@ static void test_malformed(void **state) {
     fd = begin(joiner); /* the write set of another seqno */
     uint8_t payload[PAYLOAD_MAX];
     size_t size = pair_payload(2, payload);
-    say(fd, &(struct ist_message){.version = 11, .type = IST_MESSAGE_TRX, .length = (uint32_t)size, .seqno = 1}, payload,
-        size);
+    say_trx(fd, 1, payload, size);
     expect(joiner, fd, -EBADMSG, -1);
 
     fd = begin(joiner); /* a torn payload */
     size = pair_payload(1, payload);
     payload[size / 2 + 40] ^= 1;
-    say(fd, &(struct ist_message){.version = 11, .type = IST_MESSAGE_TRX, .length = (uint32_t)size, .seqno = 1}, payload,
-        size);
+    say_trx(fd, 1, payload, size);
     expect(joiner, fd, -EBADMSG, -1);
 
     struct {
@@ -495,7 +500,9 @@ static void test_fuzzed(void **state) {
         for (int64_t s = 48; s <= 52; s++) {
             size_t size = pair_is_skip(s) ? 0 : pair_payload(s, payload);
             struct ist_message message = {.version = 11, .seqno = s, .length = (uint32_t)size, .flags = 1};
-            message.type = pair_is_skip(s) ? IST_MESSAGE_SKIP : pair_is_cchange(s) ? IST_MESSAGE_CCHANGE : IST_MESSAGE_TRX;
+            message.type = pair_is_skip(s)      ? IST_MESSAGE_SKIP
+                           : pair_is_cchange(s) ? IST_MESSAGE_CCHANGE
+                                                : IST_MESSAGE_TRX;
             ist_message_encode(&message, stream + used);
             memcpy(stream + used + IST_HEADER_SIZE, payload, size);
             used += IST_HEADER_SIZE + size;
