@@ -392,6 +392,7 @@ static void finish_event(struct certify *certify, struct certify_result *result)
 int certify_begin(struct certify *certify, const struct writeset *ws, int64_t seqno, enum certify_source source,
                   struct certify_result *result, struct xb_error *error) {
     bool is_from_ist = source == CERTIFY_FROM_IST;
+    *result = (struct certify_result){.depends = -1, .nbo_ended = -1, .conflict = {.seqno = -1}};
     int rc = check_event(certify, ws, seqno, is_from_ist, error);
     if (rc < 0) return rc;
     struct certify_ticket *ticket = prepare_event(certify, ws, seqno, is_from_ist);
@@ -399,8 +400,7 @@ int certify_begin(struct certify *certify, const struct writeset *ws, int64_t se
     certify->position = seqno;
     certify->run.ticket = ticket;
     certify->run.is_from_ist = is_from_ist;
-    certify->run.result =
-        (struct certify_result){.depends = -1, .nbo_ended = -1, .conflict = {.seqno = -1}, .reason = CERTIFY_OK};
+    certify->run.result = *result;
     if (ticket->flags & WRITESET_PREORDERED)
         take_preordered(certify, ws, ticket, is_from_ist);
     else

@@ -51,10 +51,11 @@ static int read_data(struct writeset *ws, size_t size, const char *name, struct 
 }
 
 int writeset_read(struct writeset *ws, const void *bytes, size_t size, struct xb_error *error) {
-    *ws = (struct writeset){.bytes = bytes};
+    *ws = (struct writeset){.bytes = bytes, .keys = {.records = bytes}};
     int rc = writeset_read_header(&ws->header, &ws->header_size, bytes, size, error);
     if (rc < 0) return rc;
     ws->size = ws->header_size;
+    ws->keys.version = ws->header.version;
     if (ws->header.keys != WRITESET_KEYS_NONE) rc = read_keys(ws, size, error);
     if (rc == 0 && ws->header.has_data) rc = read_data(ws, size, "data", &ws->data, &ws->data_set, error);
     if (rc == 0 && ws->header.has_unordered)

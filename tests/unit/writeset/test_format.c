@@ -282,10 +282,10 @@ static void test_vectors_through_builder(void **state) {
             continue;
         }
         bool is_copied = built % 2 == 0;
-        size_t first = ws.data.size / 3;
-        writeset_builder_add_data(builder, WRITESET_DATA_ORDERED, ws.data.data, first, is_copied);
-        writeset_builder_add_data(builder, WRITESET_DATA_ORDERED, ws.data.data + first, ws.data.size - first,
-                                  is_copied);
+        for (size_t at = 0, n; at < ws.data.size; at += n) { /* in three pieces or so */
+            n = ws.data.size - at < ws.data.size / 3 + 1 ? ws.data.size - at : ws.data.size / 3 + 1;
+            writeset_builder_add_data(builder, WRITESET_DATA_ORDERED, ws.data.data + at, n, is_copied);
+        }
         size_t size;
         uint8_t *bytes = build(builder, &ws.header, &size);
         assert_int_equal(size, record.size);
