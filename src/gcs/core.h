@@ -21,6 +21,7 @@
 
 #define GCS_RETRY_NS (10 * XB_MS)         /* what PC refused is tried again */
 #define GCS_EXCHANGE_WATCH_NS (5 * XB_SECOND) /* an exchange that lasts longer is logged, again and again */
+#define GCS_VOTE_REPEAT_NS (5 * XB_SECOND) /* an own vote that stays undecided is sent again */
 #define GCS_JOINS_MAX 256                 /* own JOINs under way; more than there can be desyncs at a time */
 #define GCS_VOTE_HISTORY_MAX 256          /* results that came before the own vote */
 
@@ -84,6 +85,7 @@ struct gcs_ballot { /* vote.c */
     bool is_waiting, is_due;
     struct xb_uuid own_uuid;
     int64_t own_seqno, own_value; /* last voted; own_seqno -1 none */
+    int64_t repeat_ns; /* when it is sent again */
     uint8_t text[GCS_VOTE_TEXT_MAX];
     size_t text_size;
 };
@@ -235,6 +237,7 @@ int64_t gcs_throttle_threshold(const struct gcs *gcs); /* bytes beyond which gcs
 
 /* vote.c */
 bool gcs_send_vote(struct gcs *gcs);
+int64_t gcs_vote_tick(struct gcs *gcs);
 void gcs_handle_vote(struct gcs *gcs, struct gcs_member *member, const struct gcs_code *code);
 /* Recount with the configuration that has just been computed -> is there a result for it to carry? */
 bool gcs_vote_configuration(struct gcs *gcs, struct gcs_vote_result *result);

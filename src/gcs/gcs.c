@@ -241,7 +241,7 @@ void gcs_message(struct gcs *gcs, const struct pc_message *message, int64_t now_
 int64_t gcs_tick(struct gcs *gcs, int64_t now_ns) {
     if (gcs->is_closed || gcs->is_halted) return XB_NEVER;
     gcs_enter(gcs, now_ns);
-    int64_t next_ns = gcs_throttle_tick(gcs);
+    int64_t next_ns = xb_earlier(gcs_throttle_tick(gcs), gcs_vote_tick(gcs));
     gcs_watch_exchange(gcs);
     gcs->is_refused = false;
     gcs_send_causal(gcs);

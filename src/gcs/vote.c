@@ -67,9 +67,23 @@ bool gcs_send_vote(struct gcs *gcs) {
     xb_write_u8(&w, 0);
     uint64_t epoch = gcs->epoch;
     ballot->is_due = false;
+    ballot->repeat_ns = gcs->now_ns + GCS_VOTE_REPEAT_NS;
     if (!gcs_send_bytes(gcs, bytes, w.used, GCS_MSG_VOTE)) return true;
     if (gcs->epoch == epoch && ballot->is_waiting) ballot->is_due = true;
     return false;
+}
+
+/*
+ * Votes are counted when a VOTE or a configuration change comes. One that came with the result of an earlier vote asks
+ * nobody, and a member that is counted since then has not been asked either: without a repetition the vote could stay
+ * open for ever.
+ */
+int64_t gcs_vote_tick(struct gcs *gcs) {
+    struct gcs_ballot *ballot = &gcs->ballot;
+    if (!ballot->is_waiting || ballot->is_due) return XB_NEVER;
+    if (gcs->now_ns < ballot->repeat_ns) return ballot->repeat_ns;
+    ballot->is_due = true;
+    return gcs->now_ns + GCS_VOTE_REPEAT_NS;
 }
 
 /* Results that are still of use to an own vote to come: own votes ascend. */
@@ -137,6 +151,19 @@ static bool recount(struct gcs *gcs, struct gcs_vote_result *result) {
     return true;
 }
 
+/*
+ * Decided without this node's vote. If the first vote was enough (it was the only member counted), nobody was asked; a
+ * node that has applied what the group failed on would never learn of it. So it is asked now, and the answer to its vote
+ * is the result kept here.
+ */
+static void keep_result(struct gcs *gcs, const struct gcs_vote_result *result) {
+    struct gcs_ballot *ballot = &gcs->ballot;
+    remember(ballot, result);
+    if (result->value == 0 || result->seqno <= ballot->request_seqno || !has_joined(gcs)) return;
+    ballot->request_seqno = result->seqno;
+    deliver_value(gcs, result->seqno, VALUE_REQUEST);
+}
+
 static void count_vote(struct gcs *gcs, struct gcs_member *member, const struct gcs_code *code) {
     struct gcs_ballot *ballot = &gcs->ballot;
     bool is_own = gcs_is_own(gcs, member);
@@ -146,7 +173,7 @@ static void count_vote(struct gcs *gcs, struct gcs_member *member, const struct 
     if (code->seqno > member->vote_seqno) {
         member->vote_seqno = code->seqno;
         member->vote_value = code->code;
-    } else {
+    } else if (code->seqno < member->vote_seqno) {
         xb_log_warning(gcs->log, "%s votes on seqno %" PRId64 " after %" PRId64 ": ignored", gcs_member_name(member),
                        code->seqno, member->vote_seqno);
     }
@@ -156,7 +183,7 @@ static void count_vote(struct gcs *gcs, struct gcs_member *member, const struct 
         if (self->vote_seqno >= result.seqno)
             deliver_result(gcs, &result);
         else
-            remember(ballot, &result);
+            keep_result(gcs, &result);
     } else if (code->seqno > ballot->request_seqno) {
         ballot->request_seqno = code->seqno;
         if (!is_own) deliver_value(gcs, code->seqno, VALUE_REQUEST);

@@ -120,7 +120,9 @@ bool bus_deliver(struct bus *bus, struct peer *peer) {
     if (event->is_view) {
         deliver_view(peer, event);
     } else {
-        if (event->order > peer->delivered) peer->delivered = event->order;
+        for (int i = 0; i < bus->peer_count; i++)
+            if (bus->peers[i].component == peer->component && event->order > bus->peers[i].reached)
+                bus->peers[i].reached = event->order;
         struct xb_uuid source;
         memset(source.bytes, event->source + 1, sizeof(source.bytes));
         node_deliver(peer->node, &source, &event->message);
@@ -156,7 +158,7 @@ static void change_part(struct bus *bus, bus_set part, const struct bus_event *v
     for (int i = 0; i < bus->peer_count; i++) {
         struct peer *peer = &bus->peers[i];
         if (!(part >> i & 1)) continue;
-        if (peer->delivered > reached) reached = peer->delivered;
+        if (peer->reached > reached) reached = peer->reached;
         if (!bus->keeps_out_at_change)
             while (order_into(bus, peer, part)) {
             }
@@ -208,8 +210,7 @@ void bus_leave(struct bus *bus, struct peer *peer) {
     }
     bus->last_primary &= ~bus_bit(peer);
     if (rest) bus_change(bus, rest, false);
-    while (bus_deliver(bus, peer)) {
-    }
+    while (peer->inbox && (peer->inbox->is_view || peer->inbox->order <= peer->reached)) bus_deliver(bus, peer);
     node_leave(peer->node);
     peer->component = 0;
     peer->is_primary = false;

@@ -3,8 +3,8 @@
  * A totally ordered bus for several gcs instances, in place of PC and what is below: components with virtual synchrony.
  * What a member sends waits in its output queue; bus_order takes the first of one member and puts it into the inbox of
  * each member of its component; bus_deliver gives one member its next event. A new component is an event in that order.
- * At a split, messages of members that are not there any more may be lost, behind the last that anybody who stays has
- * delivered; a minority sees its non-primary view before what has not been delivered yet.
+ * At a split, messages of members that are not there any more may be lost, behind the last that anybody has delivered;
+ * a minority sees its non-primary view before what has not been delivered yet.
  */
 #ifndef XB_TESTS_UNIT_GCS_BUS_H
 #define XB_TESTS_UNIT_GCS_BUS_H
@@ -38,7 +38,7 @@ struct peer {
     bool is_primary; /* last delivered view */
     bool is_delivering;
     struct bus_event *inbox, **inbox_last;
-    uint64_t delivered;
+    uint64_t reached; /* highest order that any member of the component has delivered: all have it (SAFE) */
     struct sent out[BUS_OUT_MAX];
     size_t out_count;
     void *model; /* of the test */

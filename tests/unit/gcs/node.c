@@ -190,6 +190,7 @@ const struct gcs_cchange *node_configuration(const struct node *node) {
 static int on_prepare(struct gcs_submission *submission) {
     struct item *item = submission->ctx;
     item->prepared++;
+    if (item->on_prepare) item->on_prepare(item);
     return item->prepare_result;
 }
 

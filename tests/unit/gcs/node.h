@@ -91,6 +91,7 @@ struct item {
     int64_t seqno; /* of the delivered action */
     int prepare_result;
     int prepared;
+    void (*on_prepare)(struct item *item); /* may change bytes */
 };
 struct item *item_new(struct node *node, enum gcs_action_type type, const void *bytes, size_t size);
 struct item *item_submit(struct node *node, enum gcs_action_type type, const void *bytes, size_t size);

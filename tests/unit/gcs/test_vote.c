@@ -231,6 +231,45 @@ static void test_earlier_failure_wakes(void **state) {
     bus_free(bus);
 }
 
+/* A VOTE that brings the result of an earlier one asks nobody: repeated, it does. */
+static void test_open_vote_is_repeated(void **state) {
+    struct bus *bus = make_group(2);
+    int64_t seqno = order_some(bus, 4);
+    vote(bus, 0, seqno - 1, TEXT);
+    bus_settle(bus);
+    assert_request(bus, 1, seqno - 1);
+    vote(bus, 1, seqno, TEXT);
+    bus_settle(bus);
+    assert_own_result(bus, 0, seqno - 1, 1);
+    assert_int_equal(votes_of(bus, 0), 1); /* not asked about seqno */
+    bus_tick(bus, GCS_VOTE_REPEAT_NS);
+    bus_settle(bus);
+    assert_request(bus, 0, seqno);
+    vote(bus, 0, seqno, TEXT);
+    bus_settle(bus);
+    assert_own_result(bus, 0, seqno, 0);
+    assert_own_result(bus, 1, seqno, 0);
+    bus_free(bus);
+}
+
+/* The only counted member fails: decided at once. One that has not synced yet, but applies, has to learn of it. */
+static void test_decided_by_one(void **state) {
+    struct bus *bus = make_group(2);
+    int64_t seqno = order_some(bus, 2);
+    struct item *item = request(&bus->peers[1], GCS_SELF_DESYNC);
+    bus_settle(bus);
+    item_free(item);
+    gcs_of(bus, 0)->members[1].is_counted = gcs_of(bus, 1)->members[1].is_counted = false;
+    vote(bus, 0, seqno, TEXT);
+    bus_settle(bus);
+    assert_own_result(bus, 0, seqno, 0);
+    assert_request(bus, 1, seqno);
+    vote(bus, 1, seqno, NULL);
+    bus_settle(bus);
+    assert_own_result(bus, 1, seqno, 1);
+    bus_free(bus);
+}
+
 static void test_close_wakes(void **state) {
     struct bus *bus = make_group(2);
     int64_t seqno = order_some(bus, 2);
@@ -306,6 +345,8 @@ int main(void) {
         cmocka_unit_test(test_swallowed_vote),
         cmocka_unit_test(test_vote_without_quorum),
         cmocka_unit_test(test_earlier_failure_wakes),
+        cmocka_unit_test(test_open_vote_is_repeated),
+        cmocka_unit_test(test_decided_by_one),
         cmocka_unit_test(test_close_wakes),
         cmocka_unit_test(test_text_is_cut),
         cmocka_unit_test(test_no_cut_while_voting),
