@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define START_NS (30 * XB_SECOND)
+#define START_NS (120 * XB_SECOND)
 #define RECOVERY_NS (90 * XB_SECOND)
 #define OPERATOR_PATIENCE_NS (40 * XB_SECOND)
 #define DRAIN_NS (60 * XB_SECOND)
@@ -237,7 +237,7 @@ static void heal(struct faults *faults) {
     set_cuts(faults, 0);
     for (int i = 0; i < cluster->count; i++) {
         struct sim_node *node = &cluster->nodes[i];
-        node->apply_ns = XB_MS / 2;
+        node->apply_ns = XB_MS / 10;
         for (int j = 0; j < cluster->count; j++) {
             net_set_delay(cluster->net, i, j, XB_MS / 10, XB_MS);
             net_set_bandwidth(cluster->net, i, j, 100 << 20);

@@ -62,7 +62,7 @@ struct cluster *cluster_new(uint64_t seed, bool is_traced) {
         node->cluster = cluster;
         node->index = i;
         node->weight = 1;
-        node->apply_ns = XB_MS / 2;
+        node->apply_ns = XB_MS / 10;
         node->disk.state.seqno = -1;
         node->disk.history.max = history_max;
         for (int j = 0; is_wan && j < cluster->count; j++) net_set_delay(cluster->net, i, j, 20 * XB_MS, 60 * XB_MS);
