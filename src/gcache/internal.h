@@ -41,12 +41,12 @@ static inline size_t buffer_total_size(size_t payload_size) {
 
 /* -------------------------------------------------------------------- index */
 
-/* seqno -> buffer: a window of slots, circular. Slots may be empty; the lowest and the highest are not. */
+/* seqno -> buffer: a window of slots. Slots may be empty; the lowest and the highest are not. */
 struct gcache_index {
-    struct gcache_header **slots;
-    size_t slot_count; /* a power of two */
-    int64_t low, high; /* empty: low > high */
-    int64_t run_low;   /* from here to high there is no empty slot */
+    struct gcache_header ***blocks;
+    size_t block_count; /* a power of two */
+    int64_t low, high;  /* empty: low > high */
+    int64_t run_low;    /* from here to high there is no empty slot */
 };
 
 int index_init(struct gcache_index *index);

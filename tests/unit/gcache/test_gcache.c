@@ -84,6 +84,31 @@ static void test_holes(void **state) {
     gcache_close(cache);
 }
 
+/* As wide as the index has to become. */
+static void test_wide_holes(void **state) {
+    struct gcache *cache = fixture_open(*state);
+    int64_t middle = 5000000;
+    gcache_reset(cache, &uuid_a, middle);
+    for (int64_t s = middle; s > middle - 4 * GCACHE_HOLE_MAX; s -= GCACHE_HOLE_MAX) ws_put(cache, s, 88);
+    for (int64_t s = middle + 1000; s < middle + GCACHE_HOLE_MAX; s += 4096) ws_put(cache, s, 88);
+    assert_int_equal(gcache_min(cache), gcache_max(cache));
+    assert_true(gcache_has(cache, middle - GCACHE_HOLE_MAX, NULL));
+    assert_false(gcache_has(cache, middle - GCACHE_HOLE_MAX + 1, NULL));
+    assert_true(gcache_has(cache, middle + 1000 + 4096, NULL));
+    gcache_reset(cache, &uuid_a, middle + 1000 + 4096);
+    assert_int_equal(gcache_max(cache), middle + 1000 + 4096);
+    for (int64_t s = middle + 1001; s < middle + 1000 + 4096; s++) ws_put(cache, s, 88);
+    assert_int_equal(gcache_min(cache), middle + 1000);
+    assert_int_equal(check_all(cache), 4097);
+    gcache_release(cache, gcache_max(cache));
+    for (int64_t s = gcache_max(cache) + 1, end = s + 10000; s < end; s++) {
+        ws_put(cache, s, 88);
+        gcache_release(cache, s);
+    }
+    assert_true(check_all(cache) > 300);
+    gcache_close(cache);
+}
+
 static void test_wrap(void **state) {
     struct gcache *cache = fixture_open(*state);
     struct xb_random random;
@@ -478,6 +503,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_basic, setup, teardown),
         cmocka_unit_test_setup_teardown(test_holes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_wide_holes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wrap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large_goes_to_page_and_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pages_move_to_ring, setup, teardown),
