@@ -23,10 +23,11 @@ static void set_buffers(int fd, const struct net_socket_options *options) {
 static void set_connection_options(int fd, const struct net_socket_options *options) {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    if (!options->dead_path_ns) return;
-    int64_t seconds = (options->dead_path_ns + XB_SECOND - 1) / XB_SECOND;
+    int64_t dead_after_ns = options->dead_path_ns ? options->dead_path_ns : options->keepalive_ns;
+    if (!dead_after_ns) return;
+    int64_t seconds = (dead_after_ns + XB_SECOND - 1) / XB_SECOND;
     if (seconds > 3600) seconds = 3600;
-    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)(seconds * 1000));
+    if (options->dead_path_ns) set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)(seconds * 1000));
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)seconds);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, (int)((seconds + 2) / 3));
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);

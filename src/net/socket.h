@@ -7,7 +7,9 @@
 
 struct net_socket_options {
     int receive_buffer_bytes, send_buffer_bytes; /* 0: left to the kernel */
-    int64_t dead_path_ns; /* TCP_USER_TIMEOUT and keepalive of connections; 0: keepalive of the system */
+    int64_t dead_path_ns; /* TCP_USER_TIMEOUT and keepalive of connections; 0: only keepalive_ns */
+    int64_t keepalive_ns; /* without a user timeout, which would end a connection whose peer is alive but does not read;
+                             0: as the system does */
 };
 
 /* -> descriptor or negative errno */

@@ -346,7 +346,7 @@ static int secure(struct stream *stream, const struct stream_config *config, int
 static struct stream *connect_to(const struct net_endpoint *to, const struct stream_config *config,
                                  struct xb_error *error) {
     int64_t deadline_ns = config->timeout_ns ? xb_clock_monotonic_ns() + config->timeout_ns : XB_NEVER;
-    struct net_socket_options options = {0};
+    struct net_socket_options options = {.keepalive_ns = STREAM_KEEPALIVE_NS};
     char host[NET_HOST_SIZE];
     net_endpoint_host(to, host);
     int fd = net_socket_connect(to, config->bind_host, &options);

@@ -12,6 +12,8 @@
 #define STREAM_DETECT_DIAL_NS (500 * XB_MS)
 #define STREAM_DETECT_ACCEPT_NS (750 * XB_MS)
 
+#define STREAM_KEEPALIVE_NS (60 * XB_SECOND) /* of silence, until the kernel asks whether the peer is alive */
+
 struct stream_cancel {
     _Atomic(bool) is_set;
     int fd; /* readable for ever once set */

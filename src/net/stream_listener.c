@@ -125,7 +125,7 @@ static void take_in(struct stream_listener *listener, int fd, const struct net_e
 }
 
 static void accept_all(struct stream_listener *listener, int64_t now_ns) {
-    struct net_socket_options options = {0};
+    struct net_socket_options options = {.keepalive_ns = STREAM_KEEPALIVE_NS};
     for (int i = 0; i < STREAM_HALF_OPEN_MAX; i++) {
         struct net_endpoint from;
         int fd = net_socket_accept(listener->fd, &from, &options);
