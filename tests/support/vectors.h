@@ -43,6 +43,7 @@ static inline struct vectors vectors_load(const char *name) {
 
 /* -> 1 and the next record, or 0 at the end. */
 static inline int vectors_next(struct vectors *v, struct vector *record) {
+    *record = (struct vector){0};
     if (v->size - v->used < 4) return 0;
     const uint8_t *p = v->bytes + v->used;
     size_t n = (size_t)p[0] | (size_t)p[1] << 8 | (size_t)p[2] << 16 | (size_t)p[3] << 24;
