@@ -151,8 +151,9 @@ int tls_session_feed(struct tls_session *session, const void *data, size_t size)
 }
 
 size_t tls_session_output(struct tls_session *session, const uint8_t **data) {
-    *data = session->output.data + session->output.begin;
-    return session->output.end - session->output.begin;
+    size_t size = session->output.end - session->output.begin;
+    *data = size ? session->output.data + session->output.begin : NULL;
+    return size;
 }
 
 void tls_session_output_done(struct tls_session *session, size_t size) {

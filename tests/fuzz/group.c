@@ -190,7 +190,7 @@ static void settle(struct node *node) {
     node->is_settling = true;
     int64_t next_ns;
     for (int rounds = 0; (next_ns = group_tick(node->group, now(node), CALENDAR_NS + now(node))) <= now(node); rounds++)
-        fuzz_require(rounds < 1000);
+        fuzz_require(rounds < 5000);
     node->is_settling = false;
     if (node->has_left) {
         stop(node, false);
@@ -334,7 +334,7 @@ static void fault(struct world *world, struct node *node, uint8_t kind) {
 static void act(struct world *world, const struct fuzz_steps *step) {
     struct node *node = &world->nodes[step->arg % NODES];
     switch (step->op % OP_COUNT) {
-    case OP_RUN: run_for(world, (int64_t)(fuzz_number(step, 0, 2) % 8192 + 1) * XB_MS); break;
+    case OP_RUN: run_for(world, (int64_t)(fuzz_number(step, 0, 2) % 4096 + 1) * XB_MS); break;
     case OP_CHANGE:
         world->is_armed = true;
         world->skip = step->arg & ARG_SKIP;
@@ -356,7 +356,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     begin(&world);
     struct fuzz_steps step = fuzz_steps_init(data, size);
     for (int count = 0; fuzz_next(&step); count++)
-        if (count < 60) act(&world, &step);
+        if (count < 40) act(&world, &step);
     run_for(&world, XB_SECOND);
     end(&world);
     return 0;
