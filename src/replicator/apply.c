@@ -57,20 +57,14 @@ void apply_ordered(struct replicator *rep, void *recv_ctx, struct item *item, bo
     if (is_toi && !writeset_flags_are_nbo_start(ordered->flags)) state_file_mark_safe(rep->state_file);
 }
 
-static void drain(struct replicator *rep, int64_t position) {
-    if (!atomic_load(&rep->is_corrupt)) gate_wait(&rep->apply, position, XB_NEVER);
-}
-
 static void apply_join(struct replicator *rep, const struct item *item) {
-    drain(rep, item->position);
     if (node_get_state(rep) == NODE_JOINING && item->as.value.code < 0) return; /* a donor before the one that served */
     if (node_get_state(rep) == NODE_JOINED) return;
     node_set_state(rep, NODE_JOINED);
     atomic_store(&rep->transfer_state, TRANSFER_NONE);
 }
 
-static void apply_sync(struct replicator *rep, const struct item *item) {
-    drain(rep, item->position);
+static void apply_sync(struct replicator *rep) {
     if (!node_set_state(rep, NODE_SYNCED)) return;
     if (rep->callbacks.synced(rep->callbacks.ctx)) node_leave(rep, "The server failed to become synced");
 }
@@ -88,10 +82,13 @@ static void apply_exclusively(struct replicator *rep, void *recv_ctx, struct ite
         apply_view(rep, recv_ctx, item);
         break;
     case ITEM_JOIN:
-        apply_join(rep, item);
-        break;
     case ITEM_SYNC:
-        apply_sync(rep, item);
+        quiet_begin(rep, item->position);
+        if (item->type == ITEM_JOIN)
+            apply_join(rep, item);
+        else
+            apply_sync(rep);
+        quiet_end(rep);
         break;
     case ITEM_VOTE:
         apply_vote(rep, item);

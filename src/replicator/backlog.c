@@ -59,10 +59,20 @@ static struct ordered_action *take_first(struct order *order) {
     return entry;
 }
 
+void backlog_post(struct replicator *rep) {
+    struct order *order = &rep->order;
+    if (!order->is_backlog_posted) order->is_backlog_posted = link_post(&rep->link, &order->backlog_task) == 0;
+}
+
 void backlog_work(struct replicator *rep) {
     struct order *order = &rep->order;
     order->is_backlog_posted = false;
-    for (int i = 0; i < ORDER_BACKLOG_BATCH && order->backlog && !order->is_transferring; i++) {
+    if (!order_continue(rep)) {
+        backlog_post(rep);
+        return;
+    }
+    for (int i = 0; i < ORDER_BACKLOG_BATCH && order->backlog && !order->is_transferring && !order->current.is_busy;
+         i++) {
         struct ordered_action *entry = take_first(order);
         if (entry->item)
             order_push(rep, entry->item, true);
@@ -71,12 +81,12 @@ void backlog_work(struct replicator *rep) {
         free(entry);
     }
     order_tell_queue_length(rep, false);
-    if (!order->backlog || order->is_transferring) return;
-    order->is_backlog_posted = link_post(&rep->link, &order->backlog_task) == 0;
+    if (order->backlog && !order->is_transferring) backlog_post(rep);
 }
 
 void backlog_drop(struct replicator *rep) {
     struct order *order = &rep->order;
+    while (!order_continue(rep)) continue; /* the one that was begun is completed: nothing can undo it */
     while (order->backlog) {
         struct ordered_action *entry = take_first(order);
         drop(rep, entry);

@@ -234,11 +234,12 @@ static void become_disconnected(struct replicator *rep) {
 
 static void apply_non_primary(struct replicator *rep, void *recv_ctx, struct item *item) {
     struct view_item *view = &item->as.view;
-    if (!atomic_load(&rep->is_corrupt)) gate_wait(&rep->apply, item->position, XB_NEVER);
+    quiet_begin(rep, item->position);
     if (view->own_index >= 0 && (size_t)view->own_index < view->change.member_count)
         node_set_own_uuid(rep, &view->change.members[view->own_index].uuid);
     view_remember_addresses(rep, &view->change);
     call_view(rep, recv_ctx, &view->change, view->own_index);
+    quiet_end(rep);
     if (node_get_state(rep) > NODE_CONNECTED) node_set_state(rep, NODE_CONNECTED);
     if (!view->change.member_count) become_disconnected(rep);
 }

@@ -125,9 +125,9 @@ static int read_request(struct donation *donation, struct item *item) {
 }
 
 void donor_serve(struct replicator *rep, void *recv_ctx, struct item *item) {
-    struct donation donation = {.rep = rep, .recv_ctx = recv_ctx,
-                                .position = {node_history(rep), item->as.request.position}};
-    gate_wait(&rep->apply, xb_earlier(item->as.request.position, item->position), XB_NEVER);
+    struct donation donation = {.rep = rep, .recv_ctx = recv_ctx};
+    /* The server's snapshot begins at a definite position: nothing commits until the server has taken the request. */
+    donation.position = (struct replicator_gtid){node_history(rep), quiet_begin(rep, item->position)};
     pthread_mutex_lock(&rep->identity_lock);
     donation.bounds = rep->bounds;
     donation.tls = rep->tls ? tls_context_ref(rep->tls) : NULL;
@@ -135,6 +135,7 @@ void donor_serve(struct replicator *rep, void *recv_ctx, struct item *item) {
     if (node_get_state(rep) != NODE_DONOR) node_set_state(rep, NODE_DONOR);
     int code = atomic_load(&rep->is_corrupt) ? -ECANCELED : read_request(&donation, item);
     if (!code) code = serve(&donation);
+    quiet_end(rep);
     if (code < 0) {
         xb_log_warning(rep->log, "This node cannot serve the state transfer: %s", strerror(-code));
         atomic_store(&rep->is_donating, false);

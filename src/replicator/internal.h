@@ -74,6 +74,16 @@ struct ordered_action {
     struct item *item; /* instead of an action: ready for the queue */
 };
 
+/* The write set being certified. */
+struct current {
+    bool is_busy; /* not done yet */
+    struct gcs_action action;
+    struct trx *trx;   /* holds a reference; or */
+    struct item *item; /* for the appliers */
+    struct writeset ws;
+    struct certify_result result;
+};
+
 struct vote;
 struct nbo_wait;
 
@@ -89,6 +99,7 @@ struct order {
     _Atomic(bool) is_left;   /* the membership is over */
     int64_t pending_cut;     /* commit cut not yet carried out, -1 */
     int64_t purged;
+    struct current current;
 
     bool is_transferring;
     int64_t transfer_position; /* covered by the last transfer, -1 */
@@ -125,10 +136,17 @@ void order_push(struct replicator *rep, struct item *item, bool is_own);
 void order_take_item(struct replicator *rep, struct item *item); /* in its place: behind what is kept */
 void order_tell_queue_length(struct replicator *rep, bool is_own);
 void order_settle(struct replicator *rep); /* reports and cuts that have become due */
+void order_post_settle(struct replicator *rep); /* any thread */
+bool order_continue(struct replicator *rep); /* -> certification is not busy (any more) */
+/* What comes now has to wait behind something. */
+static inline bool order_is_held(const struct order *order) {
+    return order->is_transferring || order->backlog || order->current.is_busy;
+}
 /* backlog.c */
 void backlog_add(struct replicator *rep, const struct gcs_action *action, struct trx *trx);
 void backlog_add_item(struct replicator *rep, struct item *item);
 void backlog_work(struct replicator *rep);
+void backlog_post(struct replicator *rep); /* it goes on when the network has had its turn */
 void backlog_drop(struct replicator *rep);
 /* cchange.c */
 void order_cchange(struct replicator *rep, const struct gcs_action *action);
@@ -256,6 +274,10 @@ static inline int64_t node_last_committed(struct replicator *rep) {
 /* The right to be alone (pause.c). */
 void exclusive_begin(struct replicator *rep);
 void exclusive_end(struct replicator *rep);
+/* With that right: everything up to position, or what has begun to commit already, is finished, and nothing above it
+ * begins until quiet_end. -> the seqno */
+int64_t quiet_begin(struct replicator *rep, int64_t position);
+void quiet_end(struct replicator *rep);
 
 /* cchange.c */
 void apply_view(struct replicator *rep, void *recv_ctx, struct item *item);

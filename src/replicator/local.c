@@ -279,12 +279,10 @@ enum replicator_status replicator_commit_order_leave(struct replicator *rep, voi
 /* ---- release ---- */
 
 void ordered_settle(struct replicator *rep, struct ordered *ordered) {
-    struct order *order = &rep->order;
     if (!ordered->ticket) return;
     bool is_due = certify_finish(rep->certify, ordered->ticket);
     ordered->ticket = NULL;
-    if (!is_due || atomic_exchange(&order->is_settle_posted, true)) return;
-    if (link_post(&rep->link, &order->settle_task)) atomic_store(&order->is_settle_posted, false);
+    if (is_due) order_post_settle(rep);
 }
 
 void ordered_finish(struct replicator *rep, struct ordered *ordered) {

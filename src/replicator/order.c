@@ -55,7 +55,7 @@ void order_push(struct replicator *rep, struct item *item, bool is_own) {
 }
 
 void order_take_item(struct replicator *rep, struct item *item) {
-    if (rep->order.is_transferring || rep->order.backlog)
+    if (order_is_held(&rep->order))
         backlog_add_item(rep, item);
     else
         order_push(rep, item, true);
@@ -123,18 +123,12 @@ static void fill_ordered(struct replicator *rep, struct ordered *ordered, const 
     atomic_store(&ordered->seqno, seqno);
 }
 
-/* The verdict, the rewritten header, the place in the history. -> 0, or this node leaves. */
-static int certify_and_file(struct replicator *rep, const struct gcs_action *action, struct writeset *ws,
-                            struct certify_result *result) {
+/* After the verdict: the rewritten header, the place in the history. -> 0, or this node leaves. */
+static int file_writeset(struct replicator *rep, const struct gcs_action *action, struct writeset *ws,
+                         const struct certify_result *result) {
     struct order *order = &rep->order;
-    struct xb_error error;
-    int rc = certify_writeset(order->certify, ws, action->seqno, CERTIFY_FROM_GROUP, result, &error);
-    if (rc) {
-        node_leave_inconsistent(rep, "Write set %" PRId64 " cannot be certified: %s", action->seqno, error.text);
-        return rc;
-    }
     writeset_mark_certified(ws, action->buf, action->seqno, result->depends);
-    rc = gcache_assign(rep->cache, action->buf, action->seqno, GCACHE_WRITESET, result->is_skip);
+    int rc = gcache_assign(rep->cache, action->buf, action->seqno, GCACHE_WRITESET, result->is_skip);
     if (rc) {
         certify_finish(order->certify, result->ticket);
         node_leave_inconsistent(rep, "Write set %" PRId64 " does not fit into the history: %s", action->seqno,
@@ -145,69 +139,98 @@ static int certify_and_file(struct replicator *rep, const struct gcs_action *act
     return 0;
 }
 
+static int cannot_certify(struct replicator *rep, int64_t seqno, int rc, const struct xb_error *error) {
+    node_leave_inconsistent(rep, "Write set %" PRId64 " cannot be certified: %s", seqno, error->text);
+    return rc;
+}
+
 /* The transfer has brought it already: only history and index may still lack it (spec 07 section 17.6). */
-static void take_overlap(struct replicator *rep, const struct gcs_action *action) {
+static void take_overlap(struct replicator *rep, const struct gcs_action *action, struct writeset *ws) {
     struct order *order = &rep->order;
     struct certify_result result;
     struct gcache_entry entry;
-    struct writeset ws;
-    if (!gcache_has(rep->cache, action->seqno, &entry)) {
-        if (action->seqno > certify_position(order->certify)) {
-            if (!read_writeset(rep, action, &ws, false) && !certify_and_file(rep, action, &ws, &result))
-                certify_finish(order->certify, result.ticket);
-            return;
+    struct xb_error error;
+    bool is_cached = gcache_has(rep->cache, action->seqno, &entry), is_filed = false;
+    bool is_new = action->seqno > certify_position(order->certify) && !(is_cached && entry.is_skip);
+    if (is_new) {
+        int rc = certify_writeset(order->certify, ws, action->seqno, CERTIFY_FROM_GROUP, &result, &error);
+        if (rc) {
+            cannot_certify(rep, action->seqno, rc, &error);
+        } else {
+            is_filed = !is_cached && !file_writeset(rep, action, ws, &result);
+            if (is_cached || is_filed) certify_finish(order->certify, result.ticket);
         }
-        if (!read_writeset(rep, action, &ws, false)) {
-            /* Its verdict is not known here, so it can never be sent on. */
-            if (gcache_assign(rep->cache, action->buf, action->seqno, GCACHE_WRITESET, true))
-                gcache_free(rep->cache, action->buf);
-        }
+    } else if (!is_cached) { /* its verdict is not known here, so it can never be sent on */
+        is_filed = !gcache_assign(rep->cache, action->buf, action->seqno, GCACHE_WRITESET, true);
+    }
+    if (!is_filed) gcache_free(rep->cache, action->buf);
+}
+
+/* Certification of the write set in order->current is over. */
+static void finish_writeset(struct replicator *rep, int rc, const struct xb_error *error) {
+    struct order *order = &rep->order;
+    struct current current = order->current;
+    const struct gcs_action *action = &current.action;
+    order->current.is_busy = false;
+    if (rc) cannot_certify(rep, action->seqno, rc, error);
+    if (rc || file_writeset(rep, action, &current.ws, &current.result)) {
+        item_free(current.item);
+        refuse_writeset(rep, action, current.trx);
         return;
     }
-    if (action->seqno > certify_position(order->certify) && !entry.is_skip &&
-        !read_writeset(rep, action, &ws, false)) {
-        struct xb_error error;
-        int rc = certify_writeset(order->certify, &ws, action->seqno, CERTIFY_FROM_GROUP, &result, &error);
-        if (rc)
-            node_leave_inconsistent(rep, "Write set %" PRId64 " cannot be certified: %s", action->seqno, error.text);
-        else
-            certify_finish(order->certify, result.ticket);
+    if (current.trx) {
+        fill_ordered(rep, &current.trx->ordered, &current.ws, action->seqno, &current.result);
+        deliver(current.trx, 0);
+        return;
     }
-    gcache_free(rep->cache, action->buf);
+    struct ordered *ordered = &current.item->as.ordered;
+    fill_ordered(rep, ordered, &current.ws, action->seqno, &current.result);
+    ordered->kind = HANDLE_ORDERED;
+    if (order_nbo_ended(rep, ordered)) {
+        item_free(current.item);
+        return;
+    }
+    struct xb_uuid own = node_own_uuid(rep);
+    order_push(rep, current.item, xb_uuid_equal(&own, &current.ws.header.source));
+}
+
+/* A write set with very many keys is certified in slices; what comes after it waits in the backlog meanwhile. */
+bool order_continue(struct replicator *rep) {
+    struct order *order = &rep->order;
+    struct xb_error error;
+    if (!order->current.is_busy) return true;
+    int rc = certify_continue(order->certify, &order->current.result, &error);
+    if (rc == 1) return false;
+    finish_writeset(rep, rc, &error);
+    return true;
 }
 
 /* Takes trx's reference. */
 static void take_writeset(struct replicator *rep, const struct gcs_action *action, struct trx *trx) {
     struct order *order = &rep->order;
-    struct certify_result result;
-    struct writeset ws;
-    if (is_over(rep) || read_writeset(rep, action, &ws, trx != NULL)) {
+    struct current *current = &order->current;
+    struct xb_error error;
+    if (is_over(rep) || read_writeset(rep, action, &current->ws, trx != NULL)) {
         refuse_writeset(rep, action, trx);
         return;
     }
     if (action->seqno <= order->transfer_position && !trx) {
-        take_overlap(rep, action);
+        take_overlap(rep, action, &current->ws);
         return;
     }
-    struct item *item = trx ? NULL : new_item(rep, ITEM_WRITESET, (int64_t)action->size);
-    if ((!trx && !item) || certify_and_file(rep, action, &ws, &result)) {
-        free(item);
+    current->action = *action;
+    current->trx = trx;
+    current->item = trx ? NULL : new_item(rep, ITEM_WRITESET, (int64_t)action->size);
+    if (!trx && !current->item) {
         refuse_writeset(rep, action, trx);
         return;
     }
-    if (trx) {
-        fill_ordered(rep, &trx->ordered, &ws, action->seqno, &result);
-        deliver(trx, 0);
-        return;
-    }
-    fill_ordered(rep, &item->as.ordered, &ws, action->seqno, &result);
-    item->as.ordered.kind = HANDLE_ORDERED;
-    if (order_nbo_ended(rep, &item->as.ordered)) {
-        free(item);
-        return;
-    }
-    struct xb_uuid own = node_own_uuid(rep);
-    order_push(rep, item, xb_uuid_equal(&own, &ws.header.source));
+    int rc = certify_begin(order->certify, &current->ws, action->seqno, CERTIFY_FROM_GROUP, &current->result, &error);
+    current->is_busy = rc == 1;
+    if (current->is_busy)
+        backlog_post(rep);
+    else
+        finish_writeset(rep, rc, &error);
 }
 
 /* ---- commit cuts and reports ---- */
@@ -225,13 +248,19 @@ static void carry_out_cut(struct replicator *rep) {
     if (order->purged >= order->pending_cut) order->pending_cut = -1;
 }
 
+void order_post_settle(struct replicator *rep) {
+    struct order *order = &rep->order;
+    if (atomic_exchange(&order->is_settle_posted, true)) return;
+    if (link_post(&rep->link, &order->settle_task)) atomic_store(&order->is_settle_posted, false);
+}
+
 void order_settle(struct replicator *rep) {
     struct order *order = &rep->order;
-    if (order->is_transferring || !order->gcs || !order->certify) return;
+    if (order->is_transferring || order->current.is_busy || !order->gcs) return;
     if (order->pending_cut >= 0) carry_out_cut(rep);
+    if (certify_purge_more(order->certify)) order_post_settle(rep);
     if (node_get_state(rep) < NODE_JOINED || is_over(rep)) return;
-    int64_t committed = node_last_committed(rep);
-    int64_t report = certify_take_report(order->certify, committed);
+    int64_t report = certify_take_report(order->certify, node_last_committed(rep));
     if (report >= 0) gcs_report_last_applied(order->gcs, &order->history, report, xb_clock_monotonic_ns());
 }
 
@@ -313,7 +342,7 @@ void order_take(struct replicator *rep, const struct gcs_action *action, struct 
         push_final_view(rep, (int)action->code);
         return;
     }
-    if (order->is_transferring || order->backlog) {
+    if (order_is_held(order)) {
         backlog_add(rep, action, trx);
         return;
     }

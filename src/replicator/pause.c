@@ -22,16 +22,26 @@ void exclusive_end(struct replicator *rep) {
     pthread_mutex_unlock(&rep->pause_lock);
 }
 
+int64_t quiet_begin(struct replicator *rep, int64_t position) {
+    /* What has entered the apply gate is on its way to commit; nothing above it enters either gate from here on. */
+    int64_t seqno = gate_hold(&rep->apply, position);
+    gate_hold(&rep->commit, seqno);
+    if (!atomic_load(&rep->is_corrupt)) gate_wait(&rep->apply, seqno, XB_NEVER);
+    return seqno;
+}
+
+void quiet_end(struct replicator *rep) {
+    gate_release(&rep->commit);
+    gate_release(&rep->apply);
+}
+
 int64_t replicator_pause(struct replicator *rep) {
     exclusive_begin(rep);
     if (atomic_load(&rep->is_corrupt) || node_get_state(rep) == NODE_CLOSED) {
         exclusive_end(rep);
         return -1;
     }
-    /* What has entered the apply gate is on its way to commit; nothing above it enters either gate from here on. */
-    int64_t seqno = gate_hold(&rep->apply, node_last_committed(rep));
-    gate_hold(&rep->commit, seqno);
-    gate_wait(&rep->apply, seqno, XB_NEVER);
+    int64_t seqno = quiet_begin(rep, node_last_committed(rep));
     struct xb_uuid history = node_history(rep);
     state_file_set_position(rep->state_file, &history, seqno);
     pthread_mutex_lock(&rep->pause_lock);
@@ -53,8 +63,7 @@ enum replicator_status replicator_resume(struct replicator *rep) {
     xb_log_info(rep->log, "resuming provider at %" PRId64, node_last_committed(rep));
     struct xb_uuid history = node_history(rep);
     state_file_set_position(rep->state_file, &history, -1);
-    gate_release(&rep->commit);
-    gate_release(&rep->apply);
+    quiet_end(rep);
     exclusive_end(rep);
     xb_log_info(rep->log, "Provider resumed.");
     return REPLICATOR_OK;

@@ -11,9 +11,7 @@
 #define SERVICE_PERIOD_NS XB_SECOND
 
 static void tick(struct replicator *rep) {
-    struct order *order = &rep->order;
-    if (node_get_state(rep) < NODE_JOINED || atomic_exchange(&order->is_settle_posted, true)) return;
-    if (link_post(&rep->link, &order->settle_task)) atomic_store(&order->is_settle_posted, false);
+    if (node_get_state(rep) >= NODE_JOINED) order_post_settle(rep);
 }
 
 static void *service_run(void *arg) {

@@ -68,7 +68,7 @@ static void stamp(struct trx *trx) {
 static bool is_doomed(struct trx *trx) {
     struct replicator *rep = trx->rep;
     struct certify_conflict conflict;
-    if (trx->is_toi || rep->order.is_transferring || rep->order.backlog) return false;
+    if (trx->is_toi || order_is_held(&rep->order)) return false;
     struct writeset_keys keys = writeset_builder_keys(trx->builder);
     return certify_is_doomed(rep->order.certify, &keys, &trx->ordered.source, node_last_committed(rep), &conflict);
 }

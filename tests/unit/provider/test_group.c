@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Groups of make-believe servers in one process, through the provider interface, over real sockets. */
+#include "fake_server.h"
+
+#include "base/clock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define BASE_PORT 28600
+#define NODES 3
+
+static char root[64];
+static struct fake_server nodes[NODES];
+static char addresses[128];
+
+static int setup_all(void **state) {
+    (void)state;
+    snprintf(root, sizeof(root), "/tmp/xb_group_XXXXXX");
+    if (!mkdtemp(root)) return -1;
+    for (int i = 0; i < NODES; i++) {
+        char one[32];
+        snprintf(one, sizeof(one), "%s127.0.0.1:%d", i ? "," : "", BASE_PORT + i * 10);
+        strcat(addresses, one);
+    }
+    return 0;
+}
+
+static int teardown_all(void **state) {
+    char command[128];
+    (void)state;
+    snprintf(command, sizeof(command), "rm -rf %s", root);
+    return system(command);
+}
+
+static void init_nodes(int count) {
+    static int round;
+    char dir[96];
+    round++;
+    for (int i = 0; i < count; i++) {
+        snprintf(dir, sizeof(dir), "%s/%d-%d", root, round, i);
+        assert_int_equal(access(dir, F_OK) && mkdir(dir, 0700), 0);
+        fake_init(&nodes[i], i, BASE_PORT + i * 10, dir);
+    }
+}
+
+static void start_nodes(int count) {
+    init_nodes(count);
+    for (int i = 0; i < count; i++) {
+        assert_int_equal(fake_start(&nodes[i], i ? addresses : "", i == 0, ""), 0);
+        assert_true(fake_wait_synced(&nodes[i], 20));
+    }
+}
+
+static void stop_nodes(int count) {
+    for (int i = count - 1; i >= 0; i--) fake_stop(&nodes[i]);
+    for (int i = 0; i < count; i++) fake_destroy(&nodes[i]);
+}
+
+static void assert_equal_nodes(int count) {
+    int64_t last = 0;
+    for (int i = 0; i < count; i++)
+        if (fake_last_committed(&nodes[i]) > last) last = fake_last_committed(&nodes[i]);
+    for (int i = 0; i < count; i++) {
+        struct abi_gtid reached;
+        assert_int_equal(nodes[i].t.sync_wait(&nodes[i].t, NULL, 30, &reached), 0);
+        fake_wait_position(&nodes[i], last);
+        fake_check_seen(&nodes[i]);
+    }
+    for (int i = 1; i < count; i++) {
+        assert_memory_equal(nodes[0].rows, nodes[i].rows, sizeof(nodes[0].rows));
+        assert_int_equal(nodes[0].history_hash, nodes[i].history_hash);
+    }
+}
+
+/* ---- load ---- */
+
+struct client {
+    struct fake_server *server;
+    unsigned seed;
+    int transactions, span, first;
+    bool is_streaming, is_patient; /* patient: goes on when the node is not connected */
+    _Atomic(bool) *is_over;
+    int64_t done, refused;
+    pthread_t thread;
+};
+
+static void *run_client(void *arg) {
+    struct client *client = arg;
+    for (int i = 0; client->is_over ? !atomic_load(client->is_over) : i < client->transactions; i++) {
+        int count = 1 + (int)((unsigned)rand_r(&client->seed) % FAKE_TRX_ROWS);
+        int row = client->first + (int)((unsigned)rand_r(&client->seed) % (unsigned)(client->span - count));
+        int kind = rand_r(&client->seed) % 8, rc;
+        if (client->is_streaming && kind < 4)
+            rc = fake_stream(client->server, &client->seed, row, count, i % 100, kind == 0);
+        else
+            rc = fake_add(client->server, &client->seed, row, count, i % 100);
+        if (rc == 0) client->done++;
+        if (rc == 1047) client->refused++;
+        if (rc == 1047 && client->is_patient) sched_yield();
+    }
+    return NULL;
+}
+
+static void start_client(struct client *client, struct fake_server *server, unsigned seed, int transactions, int span) {
+    *client = (struct client){.server = server, .seed = seed, .transactions = transactions, .span = span};
+}
+
+static void run_clients(struct client *clients, int count) {
+    for (int i = 0; i < count; i++) pthread_create(&clients[i].thread, NULL, run_client, &clients[i]);
+    for (int i = 0; i < count; i++) pthread_join(clients[i].thread, NULL);
+}
+
+/* ---- one node ---- */
+
+static void test_a_node_alone(void **state) {
+    struct client clients[4];
+    (void)state;
+    start_nodes(1);
+    struct fake_server *s = &nodes[0];
+    assert_int_equal(fake_last_committed(s), 1);
+    for (unsigned i = 0; i < 4; i++) start_client(&clients[i], s, i + 1, 200, FAKE_ROWS);
+    run_clients(clients, 4);
+    assert_equal_nodes(1);
+    assert_int_equal(fake_stat(s, "local_commits"), 800);
+    assert_int_equal(fake_stat(s, "open_transactions"), 0);
+    assert_int_equal(fake_stat(s, "local_state"), 4);
+    assert_int_equal(fake_last_committed(s), 801);
+    assert_int_equal(fake_toi(s, 7, -1), 0);
+    assert_int_equal(fake_stat(s, "open_connections"), 0);
+    stop_nodes(1);
+}
+
+static void test_pausing_and_desync(void **state) {
+    struct client client;
+    (void)state;
+    start_nodes(1);
+    struct fake_server *s = &nodes[0];
+    start_client(&client, s, 5, 300, FAKE_ROWS);
+    pthread_create(&client.thread, NULL, run_client, &client);
+    for (int i = 0; i < 20; i++) {
+        int64_t seqno = s->t.pause(&s->t);
+        assert_true(seqno >= 1);
+        assert_int_equal(fake_last_committed(s), seqno);
+        for (int k = 0; k < 50; k++) sched_yield();
+        assert_int_equal(fake_last_committed(s), seqno);
+        assert_int_equal(s->t.resume(&s->t), 0);
+    }
+    assert_int_equal(s->t.resume(&s->t), 0); /* not paused: a warning */
+    pthread_join(client.thread, NULL);
+    assert_int_equal(s->t.desync(&s->t), 0);
+    assert_int_equal(fake_stat(s, "local_state"), 2);
+    assert_int_equal(s->t.desync(&s->t), 0); /* nests */
+    assert_int_equal(fake_stat(s, "desync_count"), 2);
+    assert_int_equal(s->t.resync(&s->t), 0);
+    assert_int_equal(fake_stat(s, "local_state"), 2);
+    s->is_synced = false;
+    assert_int_equal(s->t.resync(&s->t), 0);
+    assert_true(fake_wait_synced(s, 10));
+    assert_int_equal(fake_stat(s, "local_state"), 4);
+    stop_nodes(1);
+}
+
+static void test_fixed_answers_and_odd_calls(void **state) {
+    (void)state;
+    start_nodes(1);
+    struct fake_server *s = &nodes[0];
+    struct abi_table *t = &s->t;
+    struct abi_ws_handle none = {UINT64_MAX, NULL}, unknown = {4711, NULL};
+    struct abi_trx_meta meta = {.gtid = {{{0}}, -1}, .stid = {{{0}}, UINT64_MAX, UINT64_MAX}, .depends_on = -1};
+    struct abi_buf error = {NULL, 0};
+    struct abi_gtid gtid = {{{1}}, 5};
+    int64_t victim = 7;
+    assert_int_equal(t->release(t, &none), 0);
+    assert_int_equal(t->release(t, &unknown), 0);
+    assert_int_equal(t->certify(t, 1, &unknown, 0x41, &meta), 0);
+    assert_int_equal(meta.gtid.seqno, -1);
+    assert_int_equal(t->abort_certification(t, 5, 4711, &victim), 0);
+    assert_int_equal(victim, -1);
+    assert_int_equal(t->to_execute_end(t, 99, &error), 6);
+    assert_int_equal(t->commit_order_enter(t, &unknown, &meta), 2);
+    assert_int_equal(t->sync_wait(t, &gtid, 1, NULL), 2); /* another history */
+    assert_int_equal(t->sst_sent(t, &gtid, 0), 6);
+    assert_int_equal(t->sst_received(t, &gtid, NULL, 0), 6);
+    assert_int_equal(t->enc_set_key(t, NULL), 9);
+    assert_int_equal(t->snapshot(t, NULL, NULL), 9);
+    assert_int_equal(t->lock(t, "x", false, 1, 0), 9);
+    assert_int_equal(t->unlock(t, "x", 1), 0);
+    assert_false(t->is_locked(t, "x", NULL, NULL));
+    assert_int_equal(t->free_connection(t, 1), 0);
+    assert_int_equal(t->connect(t, "fake", "gcomm://", "", true), 7); /* is connected */
+    t->stats_reset(t);
+    stop_nodes(1);
+}
+
+static void test_options(void **state) {
+    (void)state;
+    start_nodes(1);
+    struct abi_table *t = &nodes[0].t;
+    char *before = t->options_get(t);
+    assert_non_null(strstr(before, "repl.max_ws_size = 2147483647; "));
+    assert_int_equal(t->options_set(t, before), 0); /* a saved string can be restored */
+    assert_int_equal(t->options_set(t, NULL), 0);
+    assert_int_equal(t->options_set(t, " ; ;"), 0);
+    assert_int_equal(t->options_set(t, "a=1"), 7);
+    assert_int_equal(t->options_set(t, "a"), 7);
+    assert_int_equal(t->options_set(t, "gcs.fc_limit=33;no.such=1"), 7); /* all or nothing */
+    char *after = t->options_get(t);
+    assert_string_equal(before, after);
+    free(after);
+    assert_int_equal(t->options_set(t, "gcs.fc_limit=1024;evs.suspect_timeout=PT1.5S;pc.ignore_sb=true;"
+                                       "repl.max_ws_size=4096;repl.key_format=flat16a;cert.log_conflicts=yes"), 0);
+    after = t->options_get(t);
+    assert_non_null(strstr(after, "gcs.fc_limit = 1K; "));
+    assert_non_null(strstr(after, "evs.suspect_timeout = PT1.5S; "));
+    assert_non_null(strstr(after, "repl.max_ws_size = 4096; "));
+    free(after);
+    assert_int_equal(t->options_set(t, before), 0);
+    assert_int_equal(t->options_set(t, "socket.ssl_reload=1"), 0); /* TLS is off: nothing */
+    assert_int_equal(t->options_set(t, "gcache.size=1M"), 7);
+    assert_int_equal(t->options_set(t, "repl.key_format=xx"), 7);
+    assert_int_equal(t->options_set(t, "evs.suspect_timeout=PT0.01S"), 7);
+    free(before);
+    stop_nodes(1);
+}
+
+static void test_large_write_sets_are_refused(void **state) {
+    (void)state;
+    start_nodes(1);
+    struct abi_table *t = &nodes[0].t;
+    struct abi_ws_handle handle = {900001, NULL};
+    struct abi_buf part = {"db", 2}, data = {calloc(1, 100000), 100000};
+    struct abi_key key = {&part, 1};
+    assert_int_equal(t->options_set(t, "repl.max_ws_size=4096"), 0);
+    assert_int_equal(t->append_key(t, &handle, &key, 1, 3, true), 0);
+    assert_int_equal(t->append_data(t, &handle, &data, 1, 0, true), 5);
+    assert_int_equal(t->release(t, &handle), 0);
+    assert_null(handle.opaque);
+    free((void *)data.ptr);
+    stop_nodes(1);
+}
+
+/* ---- three nodes ---- */
+
+static void test_conflicts_leave_all_nodes_equal(void **state) {
+    struct client clients[9];
+    (void)state;
+    start_nodes(3);
+    for (unsigned i = 0; i < 9; i++) start_client(&clients[i], &nodes[i % 3], i + 1, 150, 16);
+    run_clients(clients, 9);
+    assert_equal_nodes(3);
+    int64_t commits = 0, aborts = 0, replays = 0;
+    for (int i = 0; i < 3; i++) {
+        commits += atomic_load(&nodes[i].commits);
+        aborts += atomic_load(&nodes[i].aborts);
+        replays += atomic_load(&nodes[i].replays);
+        assert_int_equal(fake_stat(&nodes[i], "open_transactions"), 0);
+        assert_int_equal(fake_stat(&nodes[i], "local_commits"), atomic_load(&nodes[i].commits));
+    }
+    print_message("commits %ld aborts %ld replays %ld\n", (long)commits, (long)aborts, (long)replays);
+    assert_true(commits > 100);
+    stop_nodes(3);
+}
+
+static void *run_toi(void *arg) {
+    struct fake_server *s = arg;
+    for (int i = 0; i < 20; i++) assert_int_equal(fake_toi(s, (uint64_t)(1000 + i), -1), 0);
+    return NULL;
+}
+
+static void test_isolated_statements_among_transactions(void **state) {
+    struct client clients[6];
+    pthread_t tois[3];
+    (void)state;
+    start_nodes(3);
+    for (unsigned i = 0; i < 6; i++) {
+        start_client(&clients[i], &nodes[i % 3], i + 1, 100, 32);
+        pthread_create(&clients[i].thread, NULL, run_client, &clients[i]);
+    }
+    for (int i = 0; i < 3; i++) pthread_create(&tois[i], NULL, run_toi, &nodes[i]);
+    for (int i = 0; i < 6; i++) pthread_join(clients[i].thread, NULL);
+    for (int i = 0; i < 3; i++) pthread_join(tois[i], NULL);
+    assert_equal_nodes(3);
+    stop_nodes(3);
+}
+
+static void test_streaming(void **state) {
+    struct client clients[6];
+    (void)state;
+    start_nodes(3);
+    for (unsigned i = 0; i < 6; i++) {
+        start_client(&clients[i], &nodes[i % 3], i + 1, 100, 24);
+        clients[i].is_streaming = true;
+    }
+    run_clients(clients, 6);
+    assert_equal_nodes(3);
+    for (int i = 0; i < 3; i++) assert_int_equal(fake_stat(&nodes[i], "open_transactions"), 0);
+    stop_nodes(3);
+}
+
+static void test_joining_and_rejoining_under_load(void **state) {
+    struct client clients[4];
+    _Atomic(bool) is_over = false;
+    (void)state;
+    init_nodes(3);
+    assert_int_equal(fake_start(&nodes[0], "", true, ""), 0);
+    assert_true(fake_wait_synced(&nodes[0], 10));
+    for (unsigned i = 0; i < 4; i++) {
+        start_client(&clients[i], &nodes[0], i + 1, 0, FAKE_ROWS);
+        clients[i].is_over = &is_over;
+        pthread_create(&clients[i].thread, NULL, run_client, &clients[i]);
+    }
+    for (int i = 1; i < 3; i++) { /* snapshots */
+        assert_int_equal(fake_start(&nodes[i], addresses, false, ""), 0);
+        assert_true(fake_wait_synced(&nodes[i], 20));
+    }
+    for (int round = 0; round < 3; round++) { /* restarts: increments with a snapshot channel */
+        fake_stop(&nodes[2]);
+        assert_int_equal(fake_start(&nodes[2], addresses, false, ""), 0);
+        assert_true(fake_wait_synced(&nodes[2], 20));
+    }
+    for (int round = 0; round < 3; round++) { /* reconnects of a running server: increments alone */
+        fake_disconnect(&nodes[1]);
+        assert_int_equal(fake_connect(&nodes[1], addresses, false), 0);
+        assert_true(fake_wait_synced(&nodes[1], 20));
+    }
+    atomic_store(&is_over, true);
+    for (int i = 0; i < 4; i++) pthread_join(clients[i].thread, NULL);
+    assert_equal_nodes(3);
+    print_message("seqno %ld\n", (long)fake_last_committed(&nodes[0]));
+    stop_nodes(3);
+}
+
+static void test_a_partition_and_back(void **state) {
+    struct client clients[6];
+    _Atomic(bool) is_over = false;
+    (void)state;
+    start_nodes(3);
+    for (unsigned i = 0; i < 6; i++) {
+        start_client(&clients[i], &nodes[i % 3], i + 1, 0, FAKE_ROWS);
+        clients[i].is_over = &is_over;
+        clients[i].is_patient = true;
+        pthread_create(&clients[i].thread, NULL, run_client, &clients[i]);
+    }
+    for (int round = 0; round < 2; round++) {
+        struct abi_table *t = &nodes[2].t;
+        assert_int_equal(t->options_set(t, "gmcast.isolate=1"), 0);
+        assert_true(fake_wait_view(&nodes[0], true, 2, 20));
+        assert_true(fake_wait_view(&nodes[2], false, 1, 20));
+        assert_int_equal(fake_toi(&nodes[2], 5, -1), 6);
+        assert_int_equal(t->sync_wait(t, NULL, 1, NULL), 3);
+        assert_int_equal(t->options_set(t, "gmcast.isolate=0"), 0);
+        assert_true(fake_wait_synced(&nodes[2], 20));
+    }
+    atomic_store(&is_over, true);
+    for (int i = 0; i < 6; i++) pthread_join(clients[i].thread, NULL);
+    for (int i = 0; i < 3; i++) assert_true(fake_wait_view(&nodes[i], true, 3, 20));
+    assert_equal_nodes(3);
+    assert_true(clients[2].refused + clients[5].refused > 0);
+    stop_nodes(3);
+}
+
+static void test_a_node_that_is_alone_with_its_error_leaves(void **state) {
+    unsigned seed = 1;
+    (void)state;
+    start_nodes(3);
+    nodes[2].poison_row = 7;
+    assert_int_equal(fake_add(&nodes[0], &seed, 7, 1, 5), 0);
+    assert_true(fake_wait_final(&nodes[2], 20));
+    assert_int_equal(fake_stat(&nodes[2], "local_state"), 5);
+    char *comment = fake_stat_text(&nodes[2], "local_state_comment");
+    assert_string_equal(comment, "Inconsistent");
+    free(comment);
+    assert_int_equal(fake_add(&nodes[2], &seed, 1, 1, 5), 1047);
+    assert_true(fake_wait_view(&nodes[0], true, 2, 20));
+    assert_int_equal(fake_add(&nodes[1], &seed, 8, 1, 5), 0);
+    assert_equal_nodes(2);
+    fake_stop(&nodes[2]); /* and comes back with a snapshot */
+    nodes[2].poison_row = -1;
+    nodes[2].position = (struct abi_gtid){{{0}}, -1};
+    assert_int_equal(fake_start(&nodes[2], addresses, false, ""), 0);
+    assert_true(fake_wait_synced(&nodes[2], 20));
+    assert_equal_nodes(3);
+    stop_nodes(3);
+}
+
+static void test_an_error_of_all_others_removes_the_origin(void **state) {
+    unsigned seed = 1;
+    (void)state;
+    start_nodes(3);
+    nodes[1].poison_row = nodes[2].poison_row = 7;
+    assert_int_equal(fake_add(&nodes[0], &seed, 7, 1, 5), 0);
+    assert_true(fake_wait_final(&nodes[0], 20));
+    assert_int_equal(fake_stat(&nodes[0], "local_state"), 5);
+    assert_true(fake_wait_view(&nodes[1], true, 2, 20));
+    assert_int_equal(fake_add(&nodes[1], &seed, 8, 1, 5), 0);
+    fake_wait_position(&nodes[2], fake_last_committed(&nodes[1]));
+    assert_memory_equal(nodes[1].rows, nodes[2].rows, sizeof(nodes[1].rows));
+    stop_nodes(3);
+}
+
+static void test_bootstrap_is_refused_where_it_is_not_safe(void **state) {
+    (void)state;
+    start_nodes(2);
+    fake_stop(&nodes[1]);
+    fake_stop(&nodes[0]); /* the last one */
+    assert_int_equal(fake_start(&nodes[1], "", true, ""), 7);
+    nodes[1].t.free(&nodes[1].t);
+    assert_int_equal(fake_start(&nodes[0], "", true, ""), 0);
+    assert_true(fake_wait_synced(&nodes[0], 10));
+    assert_int_equal(fake_start(&nodes[1], addresses, false, ""), 0);
+    assert_true(fake_wait_synced(&nodes[1], 20));
+    assert_equal_nodes(2);
+    stop_nodes(2);
+}
+
+static void test_bad_starts(void **state) {
+    (void)state;
+    init_nodes(1);
+    assert_int_equal(fake_start(&nodes[0], "", true, "no.such=1"), 7);
+    assert_int_equal(fake_start(&nodes[0], "", true, "repl.proto_max=12"), 7);
+    assert_int_equal(fake_start(&nodes[0], "", true, "repl.key_format=xx"), 7);
+    assert_int_equal(fake_start(&nodes[0], "", true, "socket.ssl=yes"), 7);
+    assert_int_equal(fake_start(&nodes[0], "", true, "socket.ssl_key=/nonexistent;socket.ssl_cert=/nonexistent"), 7);
+    /* nobody answers: the primary view does not come */
+    assert_int_equal(fake_start(&nodes[0], "127.0.0.1:28690", false, "pc.wait_prim_timeout=PT2S"), 7);
+    assert_int_equal(fake_connect(&nodes[0], "", true), 0); /* the same instance can try again */
+    assert_true(fake_wait_synced(&nodes[0], 10));
+    stop_nodes(1);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_node_alone),
+        cmocka_unit_test(test_pausing_and_desync),
+        cmocka_unit_test(test_fixed_answers_and_odd_calls),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_large_write_sets_are_refused),
+        cmocka_unit_test(test_conflicts_leave_all_nodes_equal),
+        cmocka_unit_test(test_isolated_statements_among_transactions),
+        cmocka_unit_test(test_streaming),
+        cmocka_unit_test(test_joining_and_rejoining_under_load),
+        cmocka_unit_test(test_a_partition_and_back),
+        cmocka_unit_test(test_a_node_that_is_alone_with_its_error_leaves),
+        cmocka_unit_test(test_an_error_of_all_others_removes_the_origin),
+        cmocka_unit_test(test_bootstrap_is_refused_where_it_is_not_safe),
+        cmocka_unit_test(test_bad_starts),
+    };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, setup_all, teardown_all);
+}
