@@ -59,6 +59,14 @@ static bool is_phantom(const struct evs *evs, const struct evs_node *q) {
     return is_listed;
 }
 
+/*
+ * A node of another view that goes on telling JOINs without me takes mine for those of a former view, and will do so
+ * until I am in another one: the sooner that is made without it, the sooner we meet.
+ */
+static bool is_ignoring_me(const struct evs *evs, const struct evs_node *q) {
+    return q->rank < 0 && q->ignores_since_ns != XB_NEVER && evs->now_ns >= q->ignores_since_ns + EVS_IGNORED_NS;
+}
+
 void evs_agree(struct evs *evs) {
     bool is_all_seen = true;
     for (size_t i = 0; i < evs->known_count; i++) {
@@ -68,7 +76,7 @@ void evs_agree(struct evs *evs) {
             judge_member(evs, q);
         else if (!q->join && is_all_seen)
             is_all_seen = judge_unseen(evs, q);
-        if (q->is_operational && is_phantom(evs, q)) evs_node_exclude(evs, q);
+        if (q->is_operational && (is_phantom(evs, q) || is_ignoring_me(evs, q))) evs_node_exclude(evs, q);
     }
 }
 

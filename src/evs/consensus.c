@@ -6,7 +6,8 @@
  */
 #include "evs/internal.h"
 
-/* Does every operational node list q as suspected? Then the seq of its LEAVE binds nobody. */
+/* Does every operational node list q as suspected? Then the seq of its LEAVE binds nobody: nobody waits for what it has
+ * sent and not delivered to all, but nothing beyond a hole in it can be reached. */
 static bool is_doubted_by_all(const struct evs *evs, const struct xb_uuid *q) {
     for (size_t i = 0; i < evs->known_count; i++) {
         const struct evs_node *n = evs->known[i];
@@ -33,7 +34,7 @@ static int64_t reachable(const struct evs *evs) {
         if (q->rank < 0 || (q->join && !evs_is_current(evs, &q->join->h.view) && !has_current_leave(evs, q))) continue;
         const struct evs_rank *rank = &evs->map.ranks[q->rank];
         if (has_current_leave(evs, q)) {
-            if (!is_doubted_by_all(evs, &q->uuid)) result = least(result, q->leave.seq);
+            result = least(result, is_doubted_by_all(evs, &q->uuid) ? rank->lu - 1 : q->leave.seq);
         } else if (!q->is_operational) {
             result = least(result, least(rank->safe, rank->lu - 1));
         } else {
@@ -64,8 +65,8 @@ static bool is_same_reach(const struct evs *evs, const struct evs_report *m) {
             if (!evs_entry_is_leaving(e) && e->hs > high) high = e->hs;
         } else if (!evs_entry_is_leaving(e)) {
             bound = least(bound, least(e->safe, e->lu - 1));
-        } else if (!is_doubted_by_all(evs, &e->uuid)) {
-            bound = least(bound, e->leave_seq);
+        } else {
+            bound = least(bound, is_doubted_by_all(evs, &e->uuid) ? e->lu - 1 : e->leave_seq);
         }
     }
     int64_t reach = least(high, bound);

@@ -52,6 +52,7 @@
 #define EVS_REFUSED_NS (500 * XB_MS)        /* from "connection refused" to suspicion (section 18.8) */
 #define EVS_STRAGGLER_NS (200 * XB_MS)      /* relayed messages of the dead may come so late */
 #define EVS_STRANGERS_NS (2 * XB_SECOND)    /* patience with members of another view that disagree on their dead */
+#define EVS_IGNORED_NS (2 * XB_SECOND)      /* patience with a node of another view whose JOINs do not list me */
 #define EVS_LAG_REPORT_NS XB_SECOND         /* section 18.10 */
 #define EVS_LONG_AGO (INT64_MIN / 2)
 
@@ -88,6 +89,7 @@ struct evs_node { /* a known node (section 5) */
     int64_t seen_ns;     /* last direct message */
     int64_t request_ns;  /* last request for its messages */
     int64_t push_ns;     /* last time it was sent what it lacks */
+    int64_t ignores_since_ns; /* its JOINs do not list me; XB_NEVER: they do */
     int64_t fifo_seq;
     struct view_id early_commit_view, early_install_view; /* nil view: none (section 18.2) */
     int64_t early_commit_seq;

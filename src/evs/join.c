@@ -105,6 +105,10 @@ int evs_join_handle(struct evs *evs, struct evs_node *p, struct evs_report *m) {
     else if (mine)
         evs_node_exclude(evs, p);
     evs_node_set_join(p, m);
+    if (mine)
+        p->ignores_since_ns = XB_NEVER;
+    else if (p->ignores_since_ns == XB_NEVER)
+        p->ignores_since_ns = evs->now_ns;
     /* It has not got my JOIN: tell it again. */
     if (!evs_is_current(evs, &m->h.view) && (!mine || view_id_equal(&mine->view, &view_id_nil)))
         evs->is_join_wanted = true;

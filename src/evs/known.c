@@ -45,6 +45,7 @@ struct evs_node *evs_node_add(struct evs *evs, const struct xb_uuid *uuid) {
     node->is_operational = true;
     node->progress_ns = node->seen_ns = evs->now_ns;
     node->request_ns = node->push_ns = node->leave_told_ns = EVS_LONG_AGO;
+    node->ignores_since_ns = XB_NEVER;
     node->fifo_seq = -1;
     memmove(&evs->known[place + 1], &evs->known[place], (evs->known_count - place) * sizeof(evs->known[0]));
     evs->known[place] = node;

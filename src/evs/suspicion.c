@@ -60,7 +60,8 @@ static size_t judge_by_time(struct evs *evs, bool *is_found) {
         if (q->is_inactive) evs_node_exclude(evs, q);
         if (is_late && q->is_operational) {
             suspected++;
-            if (!q->join) evs_node_exclude(evs, q);
+            /* A node of another view, too, that does not answer: it can be met again after the next view. */
+            if (!q->join || q->rank < 0) evs_node_exclude(evs, q);
         }
         if (q->is_suspected || q->is_inactive) *is_found = true;
     }
