@@ -57,7 +57,6 @@ static int send_user(struct evs *evs, const struct outgoing *out) {
         evs_transmit_keep(evs, buf, NULL);
     else
         evs_transmit(evs, buf, NULL);
-    evs->unsettled++;
     return EVS_SENT;
 }
 
@@ -131,6 +130,7 @@ int evs_submit(struct evs *evs, struct xb_buf *buf, uint8_t user_type, enum evs_
     if (evs->state != EVS_OPERATIONAL) return -ENOTCONN;
     if (!buf->size || buf->size > EVS_PAYLOAD_MAX) return -EMSGSIZE;
     if (order == EVS_LOCAL_CAUSAL) return evs_causal_submit(evs, buf, user_type);
+    if (evs->member_count == 1) evs->unsettled++; /* safe at once: delivered by the next tick */
     if (evs->queue.bytes >= EVS_QUEUE_BYTES_MAX) return -EAGAIN;
     if (!evs->queue.count) {
         int result = send_user(evs, &(struct outgoing){.buf = buf, .user_type = user_type, .order = (uint8_t)order,

@@ -269,10 +269,12 @@ void group_lost(struct group *group, gmcast_conn conn, int reason, int64_t now_n
 int64_t group_tick(struct group *group, int64_t now_ns, int64_t calendar_ns) {
     if (group->phase == PHASE_NEW || group->phase == PHASE_OVER) return XB_NEVER;
     group->calendar_ns = calendar_ns;
-    int64_t next_ns = gmcast_tick(group->gmcast, now_ns);
-    next_ns = xb_earlier(next_ns, evs_tick(group->evs, now_ns));
-    next_ns = xb_earlier(next_ns, pc_tick(group->pc, now_ns));
+    evs_tick(group->evs, now_ns);
+    int64_t next_ns = pc_tick(group->pc, now_ns);
     next_ns = xb_earlier(next_ns, gcs_tick(group->gcs, now_ns));
+    /* Last, since the layers above have sent: what they gave to EVS must not wait for its next timer. */
+    next_ns = xb_earlier(next_ns, evs_tick(group->evs, now_ns));
+    next_ns = xb_earlier(next_ns, gmcast_tick(group->gmcast, now_ns));
     finish(group, now_ns);
     return group->phase == PHASE_OVER ? XB_NEVER : next_ns;
 }
