@@ -36,8 +36,7 @@ void pc_await_install(struct pc *pc, int64_t now_ns) {
     pc->retry_at_ns = XB_NEVER;
     int result = pc_send_install(pc, 0, 0, now_ns);
     if (!result || pc->state != PC_INSTALL) return;
-    xb_log_warning(pc->log, "PC: sending install message for new primary component failed: %s, will retry",
-                   strerror(-result));
+    xb_log_info(pc->log, "PC: sending install message failed: %s; it is sent again", strerror(-result));
     pc->pending = PC_PENDING_INSTALL;
     pc->retry_at_ns = now_ns + pc->options.retry_period_ns;
 }
@@ -55,8 +54,8 @@ static void warn_about_weights(struct pc *pc) {
         xb_log_warning(pc->log, "PC: the weights of all members are 0: the next membership change stops the group; "
                                 "set pc.weight of some node");
     else if (heaviest && pc->nodes.count > 1 && 2 * (int64_t)heaviest->weight > total)
-        xb_log_warning(pc->log, "PC: node %s has more weight than all others together: without it the group stops",
-                       XB_UUID_SHORT(&heaviest->uuid));
+        xb_log_info(pc->log, "PC: node %s has more weight than all others together: without it the group stops",
+                    XB_UUID_SHORT(&heaviest->uuid));
 }
 
 /* Section 11 step 5. Only the entry of the source counts, the rest of the map may be out of date. */

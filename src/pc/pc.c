@@ -99,9 +99,9 @@ static void save_at_start(struct pc *pc) {
 
 static void warn_about_ignoring(struct pc *pc) {
     if (pc->options.ignore_sb)
-        xb_log_warning(pc->log, "PC: pc.ignore_sb is on: both halves of a split group will go on and diverge");
+        xb_log_info(pc->log, "PC: pc.ignore_sb is on: both halves of a split group will go on and diverge");
     if (pc->options.ignore_quorum)
-        xb_log_warning(pc->log, "PC: pc.ignore_quorum is on: all parts of a split group will go on and diverge");
+        xb_log_info(pc->log, "PC: pc.ignore_quorum is on: all parts of a split group will go on and diverge");
 }
 
 void pc_start(struct pc *pc, bool is_start_prim, int64_t now_ns) {

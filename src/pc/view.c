@@ -102,8 +102,8 @@ static bool has_claim(struct pc *pc) {
     if (majority == PC_QUORUM) return true;
     if (pc->is_closing) return false;
     if (majority == PC_SPLIT_BRAIN && pc->options.ignore_sb) {
-        xb_log_warning(pc->log, "PC: split brain ignored (pc.ignore_sb): this half goes on and may diverge from the "
-                                "other half");
+        xb_log_warning(pc->log, "PC: Ignoring possible split-brain (allowed by configuration) from view: %s; this "
+                                "half goes on and may diverge from the other half", VIEW_ID_TEXT(&pc->current));
         return true;
     }
     if (pc->options.ignore_quorum) {
@@ -169,5 +169,5 @@ void pc_evs_view(struct pc *pc, const struct evs_view *view, int64_t now_ns) {
     else if (view->id.type == VIEW_REG)
         regular_view(pc, view, now_ns);
     else
-        pc_fail(pc, false, "EVS view %s is neither regular nor transitional", VIEW_ID_TEXT(&view->id));
+        pc_fail(pc, false, "EVS view %s is neither regular nor transitional", VIEW_ID_TEXT(&pc->current));
 }
