@@ -244,7 +244,7 @@ struct replicator {
     pthread_mutex_t pause_lock; /* held while paused, and while anything but write sets is processed */
     pthread_cond_t pause_changed;
     bool is_exclusive;          /* somebody has that right */
-    bool is_paused;
+    _Atomic(bool) is_paused;
 };
 
 /* node.c */

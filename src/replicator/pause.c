@@ -41,22 +41,16 @@ int64_t replicator_pause(struct replicator *rep) {
         exclusive_end(rep);
         return -1;
     }
+    atomic_store(&rep->is_paused, true);
     int64_t seqno = quiet_begin(rep, node_last_committed(rep));
     struct xb_uuid history = node_history(rep);
     state_file_set_position(rep->state_file, &history, seqno);
-    pthread_mutex_lock(&rep->pause_lock);
-    rep->is_paused = true;
-    pthread_mutex_unlock(&rep->pause_lock);
     xb_log_info(rep->log, "Provider paused at %s:%" PRId64 " (%" PRId64 ")", XB_UUID_TEXT(&history), seqno, seqno);
     return seqno;
 }
 
 enum replicator_status replicator_resume(struct replicator *rep) {
-    pthread_mutex_lock(&rep->pause_lock);
-    bool is_paused = rep->is_paused;
-    rep->is_paused = false;
-    pthread_mutex_unlock(&rep->pause_lock);
-    if (!is_paused) {
+    if (!atomic_exchange(&rep->is_paused, false)) {
         xb_log_warning(rep->log, "Resume: the provider is not paused");
         return REPLICATOR_OK;
     }

@@ -64,11 +64,12 @@ static void stamp(struct trx *trx) {
     writeset_builder_stamp(trx->builder, seen, (uint16_t)range, xb_clock_monotonic_ns());
 }
 
-/* Would the write set fail for sure? Then it is not worth a seqno and everybody's work (spec 06 section 25.5). */
+/* Would the write set fail for sure? Then it is not worth a seqno and everybody's work (spec 06 section 25.5). While
+ * the node is paused every transaction waits, so one that is bound to fail must do so as well. */
 static bool is_doomed(struct trx *trx) {
     struct replicator *rep = trx->rep;
     struct certify_conflict conflict;
-    if (trx->is_toi || order_is_held(&rep->order)) return false;
+    if (trx->is_toi || order_is_held(&rep->order) || atomic_load(&rep->is_paused)) return false;
     struct writeset_keys keys = writeset_builder_keys(trx->builder);
     return certify_is_doomed(rep->order.certify, &keys, &trx->ordered.source, node_last_committed(rep), &conflict);
 }

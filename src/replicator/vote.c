@@ -109,8 +109,9 @@ int vote_on_error(struct replicator *rep, struct ordered *ordered, const void *t
     int length = text_length(text, size);
     if (atomic_load(&rep->is_corrupt)) return 1;
     if (ordered->is_from_ist) {
-        node_leave_inconsistent(rep, "Inconsistency detected: write set %" PRId64 " of a state transfer failed: %.*s",
-                                seqno, length, (const char *)text);
+        node_leave_inconsistent(rep, "Inconsistency detected: Failed on preordered %s:%" PRId64
+                                ", received by a state transfer:%.*s", XB_UUID_TEXT(&ordered->history), seqno, length,
+                                (const char *)text);
         return 1;
     }
     int rc = ask_group(rep, ordered, text, size);
@@ -119,8 +120,14 @@ int vote_on_error(struct replicator *rep, struct ordered *ordered, const void *t
         gcache_skip(rep->cache, seqno);
         return 0;
     }
-    node_leave_inconsistent(rep, "Inconsistency detected: write set %" PRId64 " failed here (%.*s) and %s", seqno, length,
-                            (const char *)text, rc > 0 ? "not on the other nodes" : "the group could not be asked");
+    if (rc > 0)
+        node_leave_inconsistent(rep, "Inconsistency detected: Inconsistent by consensus on %s:%" PRId64
+                                ": it failed on this node, not on the others:%.*s", XB_UUID_TEXT(&ordered->history),
+                                seqno, length, (const char *)text);
+    else
+        node_leave_inconsistent(rep, "Inconsistency detected: %s:%" PRId64 " failed and the group could not vote on it "
+                                "(%s):%.*s", XB_UUID_TEXT(&ordered->history), seqno, strerror(-rc), length,
+                                (const char *)text);
     return rc;
 }
 
@@ -136,12 +143,13 @@ static void vote_for_success(struct replicator *rep, int64_t seqno) {
 }
 
 void apply_vote(struct replicator *rep, struct item *item) {
+    struct xb_uuid history = node_history(rep);
     int64_t seqno = item->as.value.seqno;
     gate_wait(&rep->apply, xb_earlier(seqno, item->position), XB_NEVER);
     if (atomic_load(&rep->is_corrupt)) return;
     if (item->as.value.code > 0)
         vote_for_success(rep, seqno);
     else
-        node_leave_inconsistent(rep, "Inconsistency detected: the group could not apply write set %" PRId64
-                                ", which this node applied", seqno);
+        node_leave_inconsistent(rep, "Inconsistency detected: Got negative vote on successfully applied %s:%" PRId64,
+                                XB_UUID_TEXT(&history), seqno);
 }
