@@ -12,5 +12,6 @@ def test_runs_and_warns_once(lab):
     lab[2].sql("CREATE TABLE p.t (a INT PRIMARY KEY)", "INSERT INTO p.t VALUES (1)")
     lab.checksums("p")
     for n in lab.nodes:
-        warnings = [line for line in n.log().splitlines() if "[Warning]" in line and "plaintext" in line]
+        # A note that begins with WARNING: the server's own test suites fail on any [Warning] line they do not know.
+        warnings = [line for line in n.log().splitlines() if "WARNING" in line and "NOT ENCRYPTED" in line]
         assert len(warnings) == 1, warnings
