@@ -37,6 +37,7 @@ def run_module(path, only):
                     print("ok     %s %s (%.1f s)" % (title, name, time.monotonic() - start), flush=True)
                 except Exception:
                     failed += 1
+                    os.environ["XEBEC_KEEP"] = "1"   # the servers' logs are wanted now
                     print("FAILED %s %s (%.1f s)\n%s" % (title, name, time.monotonic() - start, traceback.format_exc()), flush=True)
     except Exception:
         failed += len(tests) - passed - failed
