@@ -26,10 +26,11 @@ static void note_while_leaving(struct evs *evs, struct evs_node *p, struct evs_r
 static bool interrupts(struct evs *evs, const struct evs_report *m) {
     if (evs->install) {
         const struct evs_entry *theirs = evs_report_find(evs->install, &m->h.source);
+        evs_join_refresh(evs);
         if (view_id_equal(&m->h.view, &evs->install->install_view) && theirs && theirs->is_operational)
             evs_install_complete(evs); /* it works in the new view already, and wants the next one */
-        else if (evs_is_consistent(evs, m))
-            return false;
+        else if (evs_is_consistent(evs, evs->install))
+            return false; /* the installation is going to complete */
     }
     if (evs->state == EVS_LEAVING || evs->state == EVS_CLOSED) return false;
     if (evs->install || evs->state != EVS_GATHER) evs_shift_gather(evs, false);

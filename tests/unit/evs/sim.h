@@ -72,6 +72,7 @@ struct sim_proc {
     struct evs *evs;
     struct xb_random random;
     bool is_alive, is_paused, is_leaving, has_left, is_fatal;
+    bool is_forced; /* closed by force: what was queued is not sent */
     int64_t deadline_ns;
     int64_t resume_ns;
     int64_t started_ns;
