@@ -132,15 +132,19 @@ bool bus_deliver(struct bus *bus, struct peer *peer) {
     return true;
 }
 
-/* Takes what the members that stay together will not see out of a peer's inbox, and puts the view at its place. */
+/* Takes what the members that stay together will not see out of a peer's inbox, and puts the view at its place. What is
+ * in front of an earlier view is settled. */
 static void change_inbox(struct peer *peer, const struct bus_event *view, uint64_t reached, const uint64_t *limits) {
-    struct bus_event *old = peer->inbox;
+    struct bus_event *old = peer->inbox, *settled = NULL;
+    for (struct bus_event *e = old; e; e = e->next)
+        if (e->is_view) settled = e;
     peer->inbox = NULL;
     peer->inbox_last = &peer->inbox;
     bool is_placed = false;
     while (old) {
         struct bus_event *next = old->next;
-        bool is_tail = !old->is_view && old->order > reached;
+        bool is_tail = !settled && !old->is_view && old->order > reached;
+        if (old == settled) settled = NULL;
         if (is_tail && !view->is_primary && !is_placed) {
             push(peer, *view);
             is_placed = true;

@@ -394,13 +394,19 @@ static void remove_peer(struct world *w, struct peer *peer, bool is_graceful) {
     change_rest(w, component);
 }
 
+static bool will_lose_quorum(const struct peer *peer) {
+    for (const struct bus_event *e = peer->inbox; e; e = e->next)
+        if (e->is_view && !e->is_primary) return true;
+    return false;
+}
+
 /* Members of the primary component that have the state. Joiners count for the quorum as well; if they alone made one, with
  * a member of an earlier minority, the history would go on from there: that is how the group is, and no subject here. */
 static bus_set rich(const struct world *w) {
     bus_set set = 0;
     for (int i = 0; i < w->bus->peer_count; i++) {
         const struct peer *p = &w->bus->peers[i];
-        if (p->node && p->is_primary && p->is_component_primary && own_state(p->model) >= GCS_NODE_DONOR) set |= bus_bit(p);
+        if (p->node && p->is_primary && own_state(p->model) >= GCS_NODE_DONOR && !will_lose_quorum(p)) set |= bus_bit(p);
     }
     return set;
 }
