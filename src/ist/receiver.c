@@ -106,8 +106,11 @@ static int transfer(struct ist_receiver *receiver, int64_t *last, struct xb_erro
     if (!stream) return error->code;
     struct tls_info tls;
     bool has_tls = stream_tls_info(stream, &tls);
-    xb_log_info(receiver->log, "IST: donor %s has connected%s%s", stream_peer_host(stream),
-                has_tls ? ", certificate " : "", has_tls ? tls.peer_subject : "");
+    if (has_tls)
+        xb_log_info(receiver->log, "IST: donor %s has connected, %s %s, certificate %s", stream_peer_host(stream),
+                    tls.version, tls.cipher, tls.peer_subject);
+    else
+        xb_log_info(receiver->log, "IST: donor %s has connected, in plaintext", stream_peer_host(stream));
     int64_t first;
     int rc = await_start(receiver, &first, error);
     stream_set_timeout(stream, 0); /* a slow donor is no dead donor */

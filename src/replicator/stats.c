@@ -198,12 +198,34 @@ static void add_fixed(struct replicator *rep, struct replicator_stats *stats, co
     add_addresses(rep, stats);
 }
 
+struct peer_list {
+    char text[STATS_TEXT_SIZE];
+    size_t used;
+};
+
+static void list_peer(void *ctx, const struct xb_uuid *peer, const char *address, const struct tls_info *tls) {
+    struct peer_list *list = ctx;
+    int n = snprintf(list->text + list->used, sizeof(list->text) - list->used, "%s%s|%s|%s|%s|%s", list->used ? ";" : "",
+                     XB_UUID_TEXT(peer), address, tls ? tls->version : "plaintext", tls ? tls->cipher : "",
+                     tls ? tls->peer_subject : "");
+    if (n > 0 && (size_t)n < sizeof(list->text) - list->used)
+        list->used += (size_t)n;
+    else
+        list->text[list->used] = 0; /* whole entries only */
+}
+
+/* Ours: each connection of the group as UUID|address|protocol|cipher|subject of the peer's certificate. */
+static void add_peers(struct replicator_stats *stats, struct member *member) {
+    struct peer_list list = {.used = 0};
+    member_each_peer(member, list_peer, &list);
+    add_text(stats, "peers", list.text);
+}
+
 static void add_group(struct replicator *rep, struct replicator_stats *stats, const struct group_report *report) {
     char text[160];
     struct member *member = link_use(&rep->link);
     if (!member) return;
     struct xb_uuid uuid = member_uuid(member);
-    link_done(&rep->link);
     add_number_text(stats, "cluster_weight", report->cluster_weight);
     add_number_text(stats, "desync_count", report->gcs.desync_count);
     add_text(stats, "evs_delayed", report->evs_delayed);
@@ -214,6 +236,8 @@ static void add_group(struct replicator *rep, struct replicator_stats *stats, co
     add_text(stats, "evs_state", evs_state_name(report->evs_state));
     add_text(stats, "gcomm_uuid", XB_UUID_TEXT(&uuid));
     add_number_text(stats, "gmcast_segment", xb_options_integer(rep->options, "gmcast.segment"));
+    add_peers(stats, member);
+    link_done(&rep->link);
 }
 
 int replicator_stats_get(struct replicator *rep, struct replicator_stats *stats) {
