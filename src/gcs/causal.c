@@ -25,24 +25,36 @@ void gcs_causal(struct gcs *gcs, void *token, int64_t now_ns) {
     *causal->last = entry;
     causal->last = &entry->next;
     causal->count++;
+    causal->unsent++;
 }
 
 static void mark_unsent(struct gcs_causal *causal, uint64_t from_batch) {
-    for (struct gcs_causal_token *t = causal->first; t; t = t->next)
+    causal->unsent = 0;
+    for (struct gcs_causal_token *t = causal->first; t; t = t->next) {
         if (t->batch >= from_batch) t->batch = 0;
+        if (!t->batch) causal->unsent++;
+    }
 }
 
 void gcs_send_causal(struct gcs *gcs) {
     struct gcs_causal *causal = &gcs->causal;
-    if (gcs->group_state != GCS_PRIMARY || gcs->is_closing) return;
+    causal->is_refused = false;
+    if (gcs->group_state != GCS_PRIMARY || gcs->is_closing || !causal->unsent) return;
     struct gcs_causal_token *token = causal->first;
-    while (token && token->batch) token = token->next;
-    if (!token) return;
+    while (token->batch) token = token->next;
     uint64_t batch = ++causal->batch;
     for (; token; token = token->next) token->batch = batch;
+    causal->unsent = 0;
     uint8_t bytes[8];
     xb_store_le(bytes, batch, sizeof(bytes));
-    if (gcs_send_bytes(gcs, bytes, sizeof(bytes), GCS_MSG_CAUSAL)) mark_unsent(causal, batch);
+    if (!gcs_send_bytes(gcs, bytes, sizeof(bytes), GCS_MSG_CAUSAL)) return;
+    mark_unsent(causal, batch);
+    causal->is_refused = true;
+}
+
+int64_t gcs_causal_deadline(const struct gcs *gcs, int64_t now_ns) {
+    if (!gcs->causal.unsent || gcs->group_state != GCS_PRIMARY || gcs->is_closing) return XB_NEVER;
+    return gcs->causal.is_refused ? now_ns + GCS_RETRY_NS : now_ns;
 }
 
 /* Takes the first token out of the queue and answers it. */
@@ -52,6 +64,7 @@ static void answer_first(struct gcs *gcs, int result, int64_t seqno) {
     causal->first = first->next;
     if (!causal->first) causal->last = &causal->first;
     causal->count--;
+    if (!first->batch) causal->unsent--;
     void *token = first->token;
     free(first);
     gcs->up.causal(gcs->up.ctx, token, result, result ? NULL : &gcs->group_uuid, seqno);
@@ -61,8 +74,7 @@ void gcs_handle_causal(struct gcs *gcs, const uint8_t *payload, size_t size) {
     struct gcs_causal *causal = &gcs->causal;
     if (size != 8 || gcs->group_state != GCS_PRIMARY) return;
     uint64_t batch = xb_load_le(payload, size);
-    while (causal->first && causal->first->batch && causal->first->batch <= batch)
-        answer_first(gcs, 0, gcs->counter);
+    while (causal->first && causal->first->batch && causal->first->batch <= batch) answer_first(gcs, 0, gcs->counter);
 }
 
 void gcs_causal_restart(struct gcs *gcs) {

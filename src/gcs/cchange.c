@@ -138,8 +138,7 @@ static int read_members(struct gcs_cchange *change, struct xb_reader *r, size_t 
 
 int gcs_cchange_decode(struct gcs_cchange *change, const uint8_t *data, size_t size, struct xb_error *error) {
     *change = (struct gcs_cchange){.vote_seqno = -1};
-    if (size < SIZE_MIN || size % ALIGNMENT)
-        return xb_fail(error, -EINVAL, "configuration change of %zu bytes", size);
+    if (size < SIZE_MIN || size % ALIGNMENT) return xb_fail(error, -EINVAL, "configuration change of %zu bytes", size);
     size_t hashed = size - CHECKSUM_SIZE;
     struct xb_hash128 hash = xb_fast_hash128(data, hashed);
     if (memcmp(hash.bytes, data + hashed, CHECKSUM_SIZE))

@@ -128,8 +128,9 @@ void gcs_component(struct gcs *gcs, const struct pc_view *view, int64_t calendar
     if (was_primary) gcs->primary_state = gcs_own_state(gcs);
     int result = install_members(gcs, view);
     if (result) {
-        gcs_halt(gcs, result, result == -ENOMEM ? "no memory for a view of %zu members"
-                                                : "view of %zu members without this node, or too large",
+        gcs_halt(gcs, result,
+                 result == -ENOMEM ? "no memory for a view of %zu members"
+                                   : "view of %zu members without this node, or too large",
                  view->member_count);
         return;
     }

@@ -98,7 +98,8 @@ struct gcs_causal_token {
 
 struct gcs_causal { /* causal.c: in order, those under way first */
     struct gcs_causal_token *first, **last;
-    size_t count;
+    size_t count, unsent;
+    bool is_refused; /* the last message */
     uint64_t batch; /* last number used */
 };
 
@@ -232,12 +233,14 @@ void gcs_flow_count_stop(struct gcs *gcs, struct gcs_member *member, bool is_sto
 void gcs_throttle_start(struct gcs *gcs);
 void gcs_throttle_end(struct gcs *gcs);
 void gcs_throttle_check(struct gcs *gcs);
-int64_t gcs_throttle_tick(struct gcs *gcs);
+void gcs_throttle_tick(struct gcs *gcs);
+int64_t gcs_throttle_deadline(const struct gcs *gcs);
 int64_t gcs_throttle_threshold(const struct gcs *gcs); /* bytes beyond which gcs_throttle_check has to be called */
 
 /* vote.c */
 bool gcs_send_vote(struct gcs *gcs);
-int64_t gcs_vote_tick(struct gcs *gcs);
+void gcs_vote_tick(struct gcs *gcs);
+int64_t gcs_vote_deadline(const struct gcs *gcs);
 void gcs_handle_vote(struct gcs *gcs, struct gcs_member *member, const struct gcs_code *code);
 /* Recount with the configuration that has just been computed -> is there a result for it to carry? */
 bool gcs_vote_configuration(struct gcs *gcs, struct gcs_vote_result *result);
@@ -248,6 +251,7 @@ void gcs_vote_end(struct gcs *gcs, int code);
 
 /* causal.c */
 void gcs_send_causal(struct gcs *gcs);
+int64_t gcs_causal_deadline(const struct gcs *gcs, int64_t now_ns);
 void gcs_handle_causal(struct gcs *gcs, const uint8_t *payload, size_t size);
 void gcs_causal_restart(struct gcs *gcs);
 void gcs_causal_fail(struct gcs *gcs, int result);

@@ -43,7 +43,8 @@ static int64_t shift_right(int64_t value, int bits) { /* arithmetic, whatever th
 /* Does the oldest history in the group reach back far enough, with a margin for what is purged meanwhile? */
 static bool is_ist_possible(const struct choice *c, const struct xb_uuid *group_uuid, int64_t counter) {
     const struct gcs_request *request = c->request;
-    if (request->version < 2 || !xb_uuid_equal(&request->ist_uuid, group_uuid) || request->ist_seqno == -1) return false;
+    if (request->version < 2 || !xb_uuid_equal(&request->ist_uuid, group_uuid) || request->ist_seqno == -1)
+        return false;
     int64_t low = -1;
     bool has_low = false;
     for (size_t i = 0; i < c->count; i++) {
@@ -61,8 +62,7 @@ static bool is_ist_possible(const struct choice *c, const struct xb_uuid *group_
 static bool is_able(const struct choice *c, size_t i) {
     const struct gcs_member *m = &c->members[i];
     int64_t cached = gcs_member_cached(m);
-    return i != c->joiner && m->state == GCS_NODE_SYNCED && cached != -1 &&
-           cached <= gcs_add(c->request->ist_seqno, 1);
+    return i != c->joiner && m->state == GCS_NODE_SYNCED && cached != -1 && cached <= gcs_add(c->request->ist_seqno, 1);
 }
 
 /* Of two that are able the higher cached seqno wins, the later on ties. */

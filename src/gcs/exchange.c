@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * State exchange: STATE_UUID from member 0, STATE_MSG from each, and the configuration that all compute from them at the
- * same point of the total order (spec 05 sections 5.3, 5.4, 7.4, 7.5).
+ * State exchange: STATE_UUID from member 0, STATE_MSG from each, and the configuration that all compute from them at
+ * the same point of the total order (spec 05 sections 5.3, 5.4, 7.4, 7.5).
  */
 #include "gcs/core.h"
 
@@ -272,8 +272,9 @@ void gcs_watch_exchange(struct gcs *gcs) {
     }
     for (size_t i = 0; i < gcs->member_count; i++)
         if (!gcs->members[i].has_answered)
-            xb_log_warning(gcs->log, "State exchange waits for %.0f s for member %zu (%s, %s). If it does not answer, "
-                                     "stop that node",
+            xb_log_warning(gcs->log,
+                           "State exchange waits for %.0f s for member %zu (%s, %s). If it does not answer, "
+                           "stop that node",
                            seconds, i, gcs_member_name(&gcs->members[i]), XB_UUID_SHORT(&gcs->members[i].uuid));
 }
 
@@ -298,8 +299,11 @@ void gcs_deliver_configuration(struct gcs *gcs, const struct gcs_vote_result *vo
     };
     gcs_flow_configuration(gcs);
     gcs->is_sync_sent = false;
-    struct gcs_action action = {.type = GCS_CCHANGE, .size = gcs_cchange_encoded_size(&change),
-                                .seqno = gcs->own_index, .sender = gcs->own_index, .sender_uuid = gcs->uuid};
+    struct gcs_action action = {.type = GCS_CCHANGE,
+                                .size = gcs_cchange_encoded_size(&change),
+                                .seqno = gcs->own_index,
+                                .sender = gcs->own_index,
+                                .sender_uuid = gcs->uuid};
     action.buf = gcs->up.alloc(gcs->up.ctx, action.size);
     if (!action.buf) {
         gcs_halt(gcs, -ENOMEM, "no memory for a configuration change of %zu bytes", action.size);

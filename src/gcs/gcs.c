@@ -238,17 +238,23 @@ void gcs_message(struct gcs *gcs, const struct pc_message *message, int64_t now_
     gcs_leave(gcs, now_ns);
 }
 
-int64_t gcs_tick(struct gcs *gcs, int64_t now_ns) {
+int64_t gcs_deadline(const struct gcs *gcs, int64_t now_ns) {
     if (gcs->is_closed || gcs->is_halted) return XB_NEVER;
-    gcs_enter(gcs, now_ns);
-    int64_t next_ns = xb_earlier(gcs_throttle_tick(gcs), gcs_vote_tick(gcs));
-    gcs_watch_exchange(gcs);
-    gcs->is_refused = false;
-    gcs_send_causal(gcs);
-    bool is_causal_refused = gcs->is_refused;
-    gcs_leave(gcs, now_ns);
-    if (gcs->is_refused || is_causal_refused) next_ns = xb_earlier(next_ns, now_ns + GCS_RETRY_NS);
+    int64_t next_ns = xb_earlier(gcs_throttle_deadline(gcs), gcs_vote_deadline(gcs));
+    next_ns = xb_earlier(next_ns, gcs_causal_deadline(gcs, now_ns));
+    if (gcs->is_refused) next_ns = xb_earlier(next_ns, now_ns + GCS_RETRY_NS);
     if (gcs->group_state == GCS_WAIT_STATE_UUID || gcs->group_state == GCS_WAIT_STATE_MSG)
         next_ns = xb_earlier(next_ns, gcs->exchange_watch_ns);
     return next_ns;
+}
+
+int64_t gcs_tick(struct gcs *gcs, int64_t now_ns) {
+    if (gcs->is_closed || gcs->is_halted) return XB_NEVER;
+    gcs_enter(gcs, now_ns);
+    gcs_throttle_tick(gcs);
+    gcs_vote_tick(gcs);
+    gcs_watch_exchange(gcs);
+    gcs_send_causal(gcs);
+    gcs_leave(gcs, now_ns);
+    return gcs_deadline(gcs, now_ns);
 }

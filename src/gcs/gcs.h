@@ -149,6 +149,8 @@ void gcs_error(struct gcs *gcs, int code, int64_t now_ns);
 /* Sends what can be sent, does what is due. -> when to be called again at the latest. To be called after every batch of
  * events, since room in EVS's queue is noticed here. */
 int64_t gcs_tick(struct gcs *gcs, int64_t now_ns);
+/* The same answer without doing anything: for an owner whose other layers have delivered something since the tick. */
+int64_t gcs_deadline(const struct gcs *gcs, int64_t now_ns);
 
 /* Queues the submission; done follows, perhaps from inside. Bounded by GCS_WAITING_MAX, beyond that done(-EAGAIN) at
  * once. State requests pass waiting write sets and flow control: a node that stops the group must be able to desync. */
@@ -161,17 +163,18 @@ bool gcs_cancel(struct gcs *gcs, struct gcs_submission *submission, int64_t now_
  * gcs_free. */
 void gcs_close(struct gcs *gcs, int64_t now_ns);
 
-/* JOIN: donation or transfer over, resync (section 11.4). Repeated by gcs as long as it may be lost. If the donor leaves
- * or fails before a joiner has called this, gcs sends a JOIN with a negative code for it: the action GCS_JOIN with a
- * negative code says that this node is back in PRIM and may send another state request (section 21.3). */
+/* JOIN: donation or transfer over, resync (section 11.4). Repeated by gcs as long as it may be lost. If the donor
+ * leaves or fails before a joiner has called this, gcs sends a JOIN with a negative code for it: the action GCS_JOIN
+ * with a negative code says that this node is back in PRIM and may send another state request (section 21.3). */
 void gcs_join(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, int code, int64_t now_ns);
 /* LAST: never between prepare and the last fragment of a write set, so that no write set with a lower last seen follows
  * it (07 section 9.3). Only the newest waits. gcs repeats it when a configuration change or SYNC made the group forget
  * it (section 21.12); the owner reports at SYNC and when idle. */
 void gcs_report_last_applied(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, int64_t now_ns);
-/* VOTE on seqno: value 0 = success, else from gcs_vote_value. -> 0 under way (the result comes as an action GCS_VOTE with
- * is_own_vote, exactly once), -EALREADY, -EBUSY (another own vote is undecided), -ENOTCONN (this node has not joined or
- * the group does not vote: the node is inconsistent), -ECONNABORTED. text: the error message, may hold NULs. */
+/* VOTE on seqno: value 0 = success, else from gcs_vote_value. -> 0 under way (the result comes as an action GCS_VOTE
+ * with is_own_vote, exactly once), -EALREADY, -EBUSY (another own vote is undecided), -ENOTCONN (this node has not
+ * joined or the group does not vote: the node is inconsistent), -EREMCHG (another history), -ECONNABORTED. text: the
+ * error message, may hold NULs. */
 int gcs_vote(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, int64_t value, const void *text,
              size_t text_size, int64_t now_ns);
 int64_t gcs_vote_value(const struct xb_uuid *group_uuid, int64_t seqno, const void *text, size_t text_size);

@@ -95,8 +95,7 @@ void gcs_joins_configuration(struct gcs *gcs) {
 }
 
 static void deliver_join(struct gcs *gcs, int code) {
-    struct gcs_action action = {
-        .type = GCS_JOIN, .code = code, .sender = gcs->own_index, .sender_uuid = gcs->uuid};
+    struct gcs_action action = {.type = GCS_JOIN, .code = code, .sender = gcs->own_index, .sender_uuid = gcs->uuid};
     gcs_deliver(gcs, &action);
 }
 

@@ -21,7 +21,8 @@ static bool is_same_candidate(const struct gcs_state_message *a, const struct gc
 }
 
 /* Step 1: the members that have the state now go on with it. -> 0, -EINVAL if they have different histories */
-static int inherit(const struct gcs_state_message *const *messages, size_t count, const struct gcs_state_message **best) {
+static int inherit(const struct gcs_state_message *const *messages, size_t count,
+                   const struct gcs_state_message **best) {
     *best = NULL;
     for (size_t i = 0; i < count; i++) {
         const struct gcs_state_message *m = messages[i];
@@ -53,7 +54,8 @@ static const struct gcs_state_message *select_candidate(const struct gcs_state_m
         const struct gcs_state_message *m = messages[i];
         if (!is_candidate(m)) continue;
         bool is_first = true;
-        for (size_t k = 0; k < i && is_first; k++) is_first = !is_candidate(messages[k]) || !is_same_candidate(m, messages[k]);
+        for (size_t k = 0; k < i && is_first; k++)
+            is_first = !is_candidate(messages[k]) || !is_same_candidate(m, messages[k]);
         if (!is_first) continue;
         if (!best) {
             best = m;
@@ -75,8 +77,8 @@ static const struct gcs_state_message *select_candidate(const struct gcs_state_m
     return best;
 }
 
-static const struct gcs_state_message *find_representative(const struct gcs_state_message *const *messages, size_t count,
-                                                           const struct xb_log *log) {
+static const struct gcs_state_message *find_representative(const struct gcs_state_message *const *messages,
+                                                           size_t count, const struct xb_log *log) {
     const struct gcs_state_message *best;
     if (inherit(messages, count, &best)) {
         xb_log_error(log, "Members with different histories have joined: there is no group. Stop the ones that are not "
@@ -109,7 +111,8 @@ static void negotiate(struct gcs_quorum *quorum, const struct gcs_state_message 
     if (primary->appl > v->appl) v->appl = primary->appl;
 }
 
-void gcs_quorum_compute(struct gcs_quorum *quorum, const struct gcs_state_message *const *messages, size_t count, const struct xb_log *log) {
+void gcs_quorum_compute(struct gcs_quorum *quorum, const struct gcs_state_message *const *messages, size_t count,
+                        const struct xb_log *log) {
     *quorum = (struct gcs_quorum){
         .exchange_version = messages[0]->version,
         .counter = -1,

@@ -38,8 +38,8 @@ static int assign_donor(struct gcs *gcs, size_t index, const struct gcs_request 
     }
     int donor_index = (int)index;
     if (!is_self_desync)
-        donor_index = gcs_donor_choose(gcs->members, gcs->member_count, index, request, &gcs->group_uuid,
-                                       gcs->quorum_counter);
+        donor_index =
+            gcs_donor_choose(gcs->members, gcs->member_count, index, request, &gcs->group_uuid, gcs->quorum_counter);
     if (donor_index < 0) {
         xb_log_warning(gcs->log, "Member %zu (%s) asks for a state transfer from '%s', but no donor is available: %s",
                        index, gcs_member_name(joiner), request->donors, strerror(-donor_index));
@@ -102,8 +102,9 @@ void gcs_handle_request(struct gcs *gcs, size_t index, uint8_t *buf, size_t size
         return;
     }
     if (is_own && gcs_donor_ambiguity(gcs->members, gcs->member_count, request.donors) > 1)
-        xb_log_warning(gcs->log, "Donor list '%s': a name matches several members, since names match by their "
-                                 "beginning; the one with the lowest index wins",
+        xb_log_warning(gcs->log,
+                       "Donor list '%s': a name matches several members, since names match by their "
+                       "beginning; the one with the lowest index wins",
                        request.donors);
     int donor = assign_donor(gcs, index, &request);
     bool is_donor = donor >= 0 && donor == gcs->own_index;

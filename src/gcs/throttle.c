@@ -88,12 +88,13 @@ void gcs_throttle_check(struct gcs *gcs) {
     gcs_flow_set_stopping(gcs, true);
 }
 
-/* Ends a pause that is over. -> the end of one that is not */
-int64_t gcs_throttle_tick(struct gcs *gcs) {
-    struct gcs_flow *flow = &gcs->flow;
-    if (!flow->throttle_until_ns || flow->throttle_until_ns == XB_NEVER) return XB_NEVER;
-    if (gcs->now_ns < flow->throttle_until_ns) return flow->throttle_until_ns;
-    flow->throttle_until_ns = 0;
+int64_t gcs_throttle_deadline(const struct gcs *gcs) {
+    return gcs->flow.throttle_until_ns ? gcs->flow.throttle_until_ns : XB_NEVER;
+}
+
+/* Ends a pause that is over. */
+void gcs_throttle_tick(struct gcs *gcs) {
+    if (gcs->now_ns < gcs_throttle_deadline(gcs)) return;
+    gcs->flow.throttle_until_ns = 0;
     gcs_flow_set_stopping(gcs, false);
-    return XB_NEVER;
 }

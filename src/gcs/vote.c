@@ -78,12 +78,12 @@ bool gcs_send_vote(struct gcs *gcs) {
  * nobody, and a member that is counted since then has not been asked either: without a repetition the vote could stay
  * open for ever.
  */
-int64_t gcs_vote_tick(struct gcs *gcs) {
-    struct gcs_ballot *ballot = &gcs->ballot;
-    if (!ballot->is_waiting || ballot->is_due) return XB_NEVER;
-    if (gcs->now_ns < ballot->repeat_ns) return ballot->repeat_ns;
-    ballot->is_due = true;
-    return gcs->now_ns + GCS_VOTE_REPEAT_NS;
+int64_t gcs_vote_deadline(const struct gcs *gcs) {
+    return gcs->ballot.is_waiting && !gcs->ballot.is_due ? gcs->ballot.repeat_ns : XB_NEVER;
+}
+
+void gcs_vote_tick(struct gcs *gcs) {
+    if (gcs->now_ns >= gcs_vote_deadline(gcs)) gcs->ballot.is_due = true;
 }
 
 /* Results that are still of use to an own vote to come: own votes ascend. */
@@ -112,8 +112,12 @@ void gcs_vote_end(struct gcs *gcs, int code) {
     struct gcs_ballot *ballot = &gcs->ballot;
     if (!ballot->is_waiting) return;
     ballot->is_waiting = ballot->is_due = false;
-    struct gcs_action action = {.type = GCS_VOTE, .seqno = ballot->own_seqno, .code = code, .sender = gcs->own_index,
-                                .sender_uuid = gcs->uuid, .is_own_vote = true};
+    struct gcs_action action = {.type = GCS_VOTE,
+                                .seqno = ballot->own_seqno,
+                                .code = code,
+                                .sender = gcs->own_index,
+                                .sender_uuid = gcs->uuid,
+                                .is_own_vote = true};
     gcs_deliver(gcs, &action);
 }
 
@@ -143,7 +147,8 @@ static void deliver_result(struct gcs *gcs, const struct gcs_vote_result *result
 
 static bool recount(struct gcs *gcs, struct gcs_vote_result *result) {
     struct gcs_ballot *ballot = &gcs->ballot;
-    if (!gcs_vote_recount(gcs->members, gcs->member_count, gcs->counter, ballot->result.seqno, gcs->vote_policy, result))
+    if (!gcs_vote_recount(gcs->members, gcs->member_count, gcs->counter, ballot->result.seqno, gcs->vote_policy,
+                          result))
         return false;
     ballot->result = *result;
     xb_log_info(gcs->log, "The group has voted on seqno %" PRId64 ": %016" PRIx64, result->seqno,
@@ -153,8 +158,8 @@ static bool recount(struct gcs *gcs, struct gcs_vote_result *result) {
 
 /*
  * Decided without this node's vote. If the first vote was enough (it was the only member counted), nobody was asked; a
- * node that has applied what the group failed on would never learn of it. So it is asked now, and the answer to its vote
- * is the result kept here.
+ * node that has applied what the group failed on would never learn of it. So it is asked now, and the answer to its
+ * vote is the result kept here.
  */
 static void keep_result(struct gcs *gcs, const struct gcs_vote_result *result) {
     struct gcs_ballot *ballot = &gcs->ballot;

@@ -106,7 +106,9 @@ static void deliver_view(struct peer *peer, const struct bus_event *event) {
         list[count++].segment = 0;
     }
     struct pc_view view = {.id = {.type = event->is_primary ? VIEW_PRIM : VIEW_NON_PRIM},
-                           .is_bootstrap = event->is_bootstrap, .members = list, .member_count = count};
+                           .is_bootstrap = event->is_bootstrap,
+                           .members = list,
+                           .member_count = count};
     gcs_view(peer->node->gcs, &view, peer->node->now_ns, peer->node->now_ns);
 }
 
@@ -168,7 +170,8 @@ static void change_part(struct bus *bus, bus_set part, const struct bus_event *v
             }
     }
     for (int i = 0; i < bus->peer_count; i++)
-        limits[i] = view->members >> i & 1 ? UINT64_MAX : reached + xb_random_below(&bus->random, bus->order - reached + 1);
+        limits[i] =
+            view->members >> i & 1 ? UINT64_MAX : reached + xb_random_below(&bus->random, bus->order - reached + 1);
     if (!view->is_primary)
         for (int i = 0; i < bus->peer_count; i++)
             if (!(view->members >> i & 1)) limits[i] = reached;
@@ -183,7 +186,8 @@ static int count_bits(bus_set set) {
 void bus_change(struct bus *bus, bus_set members, bool is_bootstrap) {
     struct bus_event view = {.is_view = true, .members = members, .is_bootstrap = is_bootstrap};
     bool is_first = !bus->last_primary;
-    view.is_primary = is_bootstrap || is_first || 2 * count_bits(members & bus->last_primary) > count_bits(bus->last_primary);
+    view.is_primary =
+        is_bootstrap || is_first || 2 * count_bits(members & bus->last_primary) > count_bits(bus->last_primary);
     if (view.is_primary) bus->last_primary = members;
     bus_set left = members;
     while (left) {

@@ -51,9 +51,9 @@ struct bus {
     uint64_t order;
     bus_set last_primary;
     size_t out_max;
-    unsigned refuse_percent;      /* of all sends */
-    bool keeps_out_at_change;     /* what waits is sent in the new component, else still in the old one */
-    bool is_immediate;            /* a member alone delivers its message within the call */
+    unsigned refuse_percent;  /* of all sends */
+    bool keeps_out_at_change; /* what waits is sent in the new component, else still in the old one */
+    bool is_immediate;        /* a member alone delivers its message within the call */
     int64_t now_ns;
 };
 
@@ -63,7 +63,7 @@ void bus_free(struct bus *bus);
 struct peer *bus_add(struct bus *bus, const char *name);
 void bus_change(struct bus *bus, bus_set members, bool is_bootstrap);
 void bus_remove(struct bus *bus, struct peer *peer); /* crash: no word to anybody; the caller changes the component */
-void bus_leave(struct bus *bus, struct peer *peer); /* graceful: self-leave for it, new component for the others */
+void bus_leave(struct bus *bus, struct peer *peer);  /* graceful: self-leave for it, new component for the others */
 bool bus_order(struct bus *bus, struct peer *peer);
 bool bus_deliver(struct bus *bus, struct peer *peer);
 void bus_tick(struct bus *bus, int64_t step_ns);

@@ -87,8 +87,12 @@ struct node *node_new(int id, const char *name) {
     node->now_ns = XB_SECOND;
     node->cached = -1;
     node->log = (struct xb_log){.write = write_log, .ctx = node};
-    node->config = (struct gcs_config){.uuid = node->uuid, .name = node->name, .incoming = "127.0.0.1:3306",
-                                       .repl_version_max = 11, .appl_version_max = 4, .seqno = -1};
+    node->config = (struct gcs_config){.uuid = node->uuid,
+                                       .name = node->name,
+                                       .incoming = "127.0.0.1:3306",
+                                       .repl_version_max = 11,
+                                       .appl_version_max = 4,
+                                       .seqno = -1};
     gcs_options_default(&node->config.options);
     return node;
 }
@@ -124,8 +128,10 @@ void node_forget(struct node *node) {
 void node_view(struct node *node, bool is_primary, bool is_bootstrap, const struct node *const *members, size_t count) {
     struct pc_member list[16];
     for (size_t i = 0; i < count; i++) list[i] = (struct pc_member){.uuid = members[i]->uuid};
-    struct pc_view view = {.id = {.type = is_primary ? VIEW_PRIM : VIEW_NON_PRIM}, .is_bootstrap = is_bootstrap,
-                           .members = list, .member_count = count};
+    struct pc_view view = {.id = {.type = is_primary ? VIEW_PRIM : VIEW_NON_PRIM},
+                           .is_bootstrap = is_bootstrap,
+                           .members = list,
+                           .member_count = count};
     gcs_view(node->gcs, &view, node->now_ns, node->now_ns);
 }
 
@@ -133,8 +139,8 @@ void node_leave(struct node *node) {
     node_view(node, false, false, NULL, 0);
 }
 
-static void give(struct node *node, const struct xb_uuid *source, uint8_t type, enum evs_order order, const void *payload,
-                 size_t size) {
+static void give(struct node *node, const struct xb_uuid *source, uint8_t type, enum evs_order order,
+                 const void *payload, size_t size) {
     uint8_t *copy = malloc(size ? size : 1); /* exact, for the sanitizer */
     if (size) memcpy(copy, payload, size);
     struct pc_message message = {.source = *source, .user_type = type, .order = order, .payload = copy, .size = size};
@@ -224,8 +230,8 @@ struct item *item_new(struct node *node, enum gcs_action_type type, const void *
     item->parts[0] = (struct iovec){item->bytes, first};
     item->parts[1] = (struct iovec){NULL, 0}; /* an empty part does no harm */
     item->parts[2] = (struct iovec){item->bytes + first, size - first};
-    item->submission = (struct gcs_submission){.type = type, .parts = item->parts, .part_count = 3,
-                                               .prepare = on_prepare, .done = on_done, .ctx = item};
+    item->submission = (struct gcs_submission){
+        .type = type, .parts = item->parts, .part_count = 3, .prepare = on_prepare, .done = on_done, .ctx = item};
     return item;
 }
 

@@ -19,9 +19,9 @@ enum record_kind { RECORD_ACTION, RECORD_DONE, RECORD_CAUSAL };
 
 struct record {
     enum record_kind kind;
-    struct gcs_action action; /* buf: a copy that the node frees */
-    int result;               /* done, causal */
-    void *what;               /* submission, token */
+    struct gcs_action action;  /* buf: a copy that the node frees */
+    int result;                /* done, causal */
+    void *what;                /* submission, token */
     struct gcs_cchange change; /* of a CCHANGE */
 };
 
@@ -49,9 +49,9 @@ struct node {
     size_t buffers; /* handed out by alloc and not freed by gcs or recorded */
     bool is_without_memory;
     int64_t cached;
-    int refusal;  /* if not 0: what submit answers */
+    int refusal;                 /* if not 0: what submit answers */
     int accepted_before_refusal; /* that many are taken first */
-    struct xb_error failure; /* fatal */
+    struct xb_error failure;     /* fatal */
     size_t prepared;
     /* Takes the place of recording in `sent`. -> 0 or negative errno */
     int (*submit)(struct node *node, const struct sent *message);

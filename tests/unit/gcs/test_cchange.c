@@ -53,14 +53,18 @@ static void test_captured_changes(void **state) {
 }
 
 static void test_example(void **state) { /* spec section 7.5 */
-    struct gcs_cchange_member members[2] = {{.name = "n1", .incoming = "127.0.0.1:24010", .cached = 1,
-                                             .state = GCS_NODE_SYNCED},
-                                            {.name = "n2", .incoming = "127.0.0.1:24020", .cached = -1,
-                                             .state = GCS_NODE_PRIM}};
+    struct gcs_cchange_member members[2] = {
+        {.name = "n1", .incoming = "127.0.0.1:24010", .cached = 1, .state = GCS_NODE_SYNCED},
+        {.name = "n2", .incoming = "127.0.0.1:24020", .cached = -1, .state = GCS_NODE_PRIM}};
     assert_int_equal(xb_uuid_parse(&members[0].uuid, "45a60bc2-e7b1-11f1-8171-0b840cf86fe5"), 0);
     assert_int_equal(xb_uuid_parse(&members[1].uuid, "48aa9986-e7b1-11f1-96d3-ffce42259894"), 0);
-    struct gcs_cchange change = {.repl_version = 11, .appl_version = 4, .seqno = 2, .conf_id = 2, .vote_seqno = -1,
-                                 .members = members, .member_count = 2};
+    struct gcs_cchange change = {.repl_version = 11,
+                                 .appl_version = 4,
+                                 .seqno = 2,
+                                 .conf_id = 2,
+                                 .vote_seqno = -1,
+                                 .members = members,
+                                 .member_count = 2};
     assert_int_equal(xb_uuid_parse(&change.group_uuid, "45a77f8f-e7b1-11f1-9621-96515d50e37a"), 0);
     uint8_t bytes[200];
     assert_int_equal(gcs_cchange_encoded_size(&change), sizeof(bytes));
@@ -74,11 +78,17 @@ static void test_large_change_and_extremes(void **state) {
     char name[304];
     memset(name, 'x', sizeof(name) - 1);
     name[sizeof(name) - 1] = '\0';
-    struct gcs_cchange_member members[3] = {{.name = name, .incoming = "", .cached = INT64_MIN},
-                                            {.name = "", .incoming = name, .cached = INT64_MAX, .state = GCS_NODE_JOINED},
-                                            {.name = "a,b:\"c", .incoming = "\xff\x01", .state = GCS_NODE_DONOR}};
-    struct gcs_cchange change = {.repl_version = -1, .appl_version = 127, .seqno = INT64_MAX, .conf_id = INT64_MIN,
-                                 .vote_seqno = INT64_MIN, .vote_value = INT64_MIN, .members = members};
+    struct gcs_cchange_member members[3] = {
+        {.name = name, .incoming = "", .cached = INT64_MIN},
+        {.name = "", .incoming = name, .cached = INT64_MAX, .state = GCS_NODE_JOINED},
+        {.name = "a,b:\"c", .incoming = "\xff\x01", .state = GCS_NODE_DONOR}};
+    struct gcs_cchange change = {.repl_version = -1,
+                                 .appl_version = 127,
+                                 .seqno = INT64_MAX,
+                                 .conf_id = INT64_MIN,
+                                 .vote_seqno = INT64_MIN,
+                                 .vote_value = INT64_MIN,
+                                 .members = members};
     for (size_t count = 0; count <= 3; count++) {
         change.member_count = count;
         size_t size = gcs_cchange_encoded_size(&change);
@@ -103,8 +113,10 @@ static int decode_exact(const uint8_t *data, size_t size, bool with_checksum) {
     }
     struct gcs_cchange change;
     int result = gcs_cchange_decode(&change, copy, size, NULL);
-    if (!result) gcs_cchange_clear(&change);
-    else assert_null(change.members);
+    if (!result)
+        gcs_cchange_clear(&change);
+    else
+        assert_null(change.members);
     free(copy);
     return result;
 }
@@ -143,20 +155,33 @@ static void test_texts(void **state) {
 #define UUID "45a77f8f-e7b1-11f1-9621-96515d50e37a"
     assert_int_equal(decode_text("0,11,4," UUID ":2,2,-1,0,0"), 0);
     assert_int_equal(decode_text("0,-1,-1," UUID ":-1,-1,-1,-9223372036854775808,0"), 0);
-    static const char *const bad[] = {
-        "", "0", "1,11,4," UUID ":2,2,-1,0,0", "0,11,4," UUID ":2,2,-1,0", "0,11,4," UUID ":2,2,-1,0,0,",
-        "0,11,4," UUID ":2,2,-1,0,1", "0,11,4," UUID ":2,2,-1,0,-1", "0,11,4," UUID ":2,2,-1,0,99999999999999999999",
-        "0,11,4," UUID ":9223372036854775808,2,-1,0,0", "0,11,4," UUID ":2,2,-1,-9223372036854775809,0",
-        "0,256,4," UUID ":2,2,-1,0,0", "0,-2,4," UUID ":2,2,-1,0,0", "0, 11,4," UUID ":2,2,-1,0,0",
-        "0,11,4,45a77f8f:2,2,-1,0,0", "0,11,4," UUID "2,2,-1,0,0", "0,11,4," UUID ":02,2,-1,0,0",
-        "0,11,4," UUID ":2,2,-1,-0,0", "0,11,4," UUID ":2,2,-1,0,18446744073709551615"};
+    static const char *const bad[] = {"",
+                                      "0",
+                                      "1,11,4," UUID ":2,2,-1,0,0",
+                                      "0,11,4," UUID ":2,2,-1,0",
+                                      "0,11,4," UUID ":2,2,-1,0,0,",
+                                      "0,11,4," UUID ":2,2,-1,0,1",
+                                      "0,11,4," UUID ":2,2,-1,0,-1",
+                                      "0,11,4," UUID ":2,2,-1,0,99999999999999999999",
+                                      "0,11,4," UUID ":9223372036854775808,2,-1,0,0",
+                                      "0,11,4," UUID ":2,2,-1,-9223372036854775809,0",
+                                      "0,256,4," UUID ":2,2,-1,0,0",
+                                      "0,-2,4," UUID ":2,2,-1,0,0",
+                                      "0, 11,4," UUID ":2,2,-1,0,0",
+                                      "0,11,4,45a77f8f:2,2,-1,0,0",
+                                      "0,11,4," UUID "2,2,-1,0,0",
+                                      "0,11,4," UUID ":02,2,-1,0,0",
+                                      "0,11,4," UUID ":2,2,-1,-0,0",
+                                      "0,11,4," UUID ":2,2,-1,0,18446744073709551615"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) assert_int_equal(decode_text(bad[i]), -EINVAL);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_captured_changes),        cmocka_unit_test(test_example),
-        cmocka_unit_test(test_large_change_and_extremes), cmocka_unit_test(test_broken_changes),
+        cmocka_unit_test(test_captured_changes),
+        cmocka_unit_test(test_example),
+        cmocka_unit_test(test_large_change_and_extremes),
+        cmocka_unit_test(test_broken_changes),
         cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -207,10 +207,18 @@ static void test_bad_fields_are_refused(void **state) {
 
 /* Versions 3 to 5 have less; a later one may append (spec section 6). */
 static void test_state_message_versions(void **state) {
-    struct gcs_state_message s = {
-        .max = {5, 11, 4}, .state = GCS_NODE_DONOR, .primary_state = GCS_NODE_DONOR, .name = "n", .incoming = "a",
-        .cached = 7, .desync_count = 3, .last_applied = 9, .vote_seqno = 11, .vote_value = -5, .vote_policy = 2,
-        .primary = {5, 11, 4}};
+    struct gcs_state_message s = {.max = {5, 11, 4},
+                                  .state = GCS_NODE_DONOR,
+                                  .primary_state = GCS_NODE_DONOR,
+                                  .name = "n",
+                                  .incoming = "a",
+                                  .cached = 7,
+                                  .desync_count = 3,
+                                  .last_applied = 9,
+                                  .vote_seqno = 11,
+                                  .vote_value = -5,
+                                  .vote_policy = 2,
+                                  .primary = {5, 11, 4}};
     uint8_t bytes[GCS_STATE_FIXED_SIZE + 4 + 8] = {0};
     struct xb_writer w = xb_writer_init(bytes, sizeof(bytes));
     gcs_state_message_write(&w, &s);

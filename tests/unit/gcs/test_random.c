@@ -23,21 +23,21 @@ enum outcome { OUTCOME_NONE, OUTCOME_OK, OUTCOME_FAILED };
 struct model {
     struct world *world;
     struct peer *peer;
-    int64_t seqno;   /* of the last action counted here */
+    int64_t seqno; /* of the last action counted here */
     int64_t applied;
     int64_t cut;
-    bool has_state;     /* follows the history without a gap */
-    bool needs_state;   /* PRIM: has to ask */
+    bool has_state;   /* follows the history without a gap */
+    bool needs_state; /* PRIM: has to ask */
     bool is_receiving;
-    int donations;      /* own desyncs and donations that are not over */
+    int donations; /* own desyncs and donations that are not over */
     bool is_voting;
     int64_t voting_on;
-    int64_t request;    /* seqno of the vote asked for, -1 */
+    int64_t request; /* seqno of the vote asked for, -1 */
     bool must_leave;
     size_t causal_open;
     int (*submit)(struct node *node, const struct sent *message); /* the bus's */
-    size_t action_left; /* bytes of the action that is being sent */
-    int64_t reported, last_seen; /* highest handed over */
+    size_t action_left;                                           /* bytes of the action that is being sent */
+    int64_t reported, last_seen;                                  /* highest handed over */
     uint8_t outcomes[HISTORY_MAX];
 };
 
@@ -337,9 +337,12 @@ static void look_after_requests(struct world *w) {
         struct peer *peer = item->node->ctx;
         struct model *m = peer->model;
         if (peer->node == item->node && peer->node) {
-            if (item->result >= 0 && own_state(m) == GCS_NODE_JOINER) m->is_receiving = true;
-            else if (item->result >= 0) m->donations++;
-            else if (own_state(m) == GCS_NODE_PRIM) m->needs_state = true;
+            if (item->result >= 0 && own_state(m) == GCS_NODE_JOINER)
+                m->is_receiving = true;
+            else if (item->result >= 0)
+                m->donations++;
+            else if (own_state(m) == GCS_NODE_PRIM)
+                m->needs_state = true;
         }
         item_free(item);
         w->items[i] = NULL;
@@ -400,13 +403,14 @@ static bool will_lose_quorum(const struct peer *peer) {
     return false;
 }
 
-/* Members of the primary component that have the state. Joiners count for the quorum as well; if they alone made one, with
- * a member of an earlier minority, the history would go on from there: that is how the group is, and no subject here. */
+/* Members of the primary component that have the state. Joiners count for the quorum as well; if they alone made one,
+ * with a member of an earlier minority, the history would go on from there: so the group is, and no subject here. */
 static bus_set rich(const struct world *w) {
     bus_set set = 0;
     for (int i = 0; i < w->bus->peer_count; i++) {
         const struct peer *p = &w->bus->peers[i];
-        if (p->node && p->is_primary && own_state(p->model) >= GCS_NODE_DONOR && !will_lose_quorum(p)) set |= bus_bit(p);
+        if (p->node && p->is_primary && own_state(p->model) >= GCS_NODE_DONOR && !will_lose_quorum(p))
+            set |= bus_bit(p);
     }
     return set;
 }
@@ -545,7 +549,8 @@ static void check_end(struct world *w) {
         assert_false(m->is_voting);
         assert_int_equal(m->peer->node->gcs->flow.stops_received, 0);
         assert_int_equal(m->peer->node->failure.code, 0);
-        for (int64_t s = 1; s <= first->seqno && !m->must_leave && !first->must_leave; s++) /* no two opinions on one seqno */
+        for (int64_t s = 1; s <= first->seqno && !m->must_leave && !first->must_leave;
+             s++) /* no two opinions on one seqno */
             if (m->outcomes[s] && first->outcomes[s]) assert_int_equal(m->outcomes[s], first->outcomes[s]);
     }
     for (int64_t s = 1; s <= first->seqno; s++) assert_true(w->history[s] != 0);

@@ -33,7 +33,9 @@ static void make_party(struct party *p) {
 }
 
 static int choose(const struct party *p, const char *donors, int version, int64_t ist_seqno, int64_t counter) {
-    struct gcs_request request = {.donors = donors, .version = version, .ist_seqno = ist_seqno,
+    struct gcs_request request = {.donors = donors,
+                                  .version = version,
+                                  .ist_seqno = ist_seqno,
                                   .ist_uuid = ist_seqno == -1 ? xb_uuid_nil : group};
     return gcs_donor_choose(p->members, 7, 3, &request, &group, counter);
 }
@@ -116,9 +118,16 @@ static void test_ambiguous_names(void **state) {
 
 static struct gcs_state_message message(enum gcs_node_state now, enum gcs_node_state before, int64_t received,
                                         int64_t primary_seqno) {
-    return (struct gcs_state_message){.version = 6, .max = {5, 11, 4}, .state = now, .primary_state = before,
-                                      .received = received, .primary_seqno = primary_seqno, .group_uuid = group,
-                                      .name = "n", .incoming = "", .primary = {5, 11, 4}};
+    return (struct gcs_state_message){.version = 6,
+                                      .max = {5, 11, 4},
+                                      .state = now,
+                                      .primary_state = before,
+                                      .received = received,
+                                      .primary_seqno = primary_seqno,
+                                      .group_uuid = group,
+                                      .name = "n",
+                                      .incoming = "",
+                                      .primary = {5, 11, 4}};
 }
 
 static struct gcs_quorum compute(const struct gcs_state_message *a, const struct gcs_state_message *b,

@@ -29,11 +29,22 @@ static void send_fragment(struct scene *s, const struct node *from, uint8_t vers
 }
 
 static void send_state(struct scene *s, const struct node *from, const struct xb_uuid *uuid, enum gcs_node_state node) {
-    struct gcs_state_message m = {
-        .flags = node == GCS_NODE_SYNCED ? GCS_STATE_COUNTED : 0, .max = {5, 11, 4}, .primary_state = node, .state = node,
-        .state_uuid = *uuid, .group_uuid = group, .primary_uuid = {{1}}, .received = GROUP_SEQNO,
-        .primary_seqno = CONF_ID - 1, .name = from->name, .incoming = "", .cached = 1, .desync_count = node == GCS_NODE_DONOR,
-        .last_applied = 50, .vote_seqno = -1, .primary = {5, 11, 4}};
+    struct gcs_state_message m = {.flags = node == GCS_NODE_SYNCED ? GCS_STATE_COUNTED : 0,
+                                  .max = {5, 11, 4},
+                                  .primary_state = node,
+                                  .state = node,
+                                  .state_uuid = *uuid,
+                                  .group_uuid = group,
+                                  .primary_uuid = {{1}},
+                                  .received = GROUP_SEQNO,
+                                  .primary_seqno = CONF_ID - 1,
+                                  .name = from->name,
+                                  .incoming = "",
+                                  .cached = 1,
+                                  .desync_count = node == GCS_NODE_DONOR,
+                                  .last_applied = 50,
+                                  .vote_seqno = -1,
+                                  .primary = {5, 11, 4}};
     uint8_t bytes[512];
     struct xb_writer w = xb_writer_init(bytes, sizeof(bytes));
     gcs_state_message_write(&w, &m);
@@ -80,9 +91,15 @@ static void teardown(struct scene *s) {
     node_free(s->third);
 }
 
-static void primary_view(struct scene *s) { give_view(s, true); }
-static void non_primary_view(struct scene *s) { give_view(s, false); }
-static void self_leave(struct scene *s) { node_leave(s->self); }
+static void primary_view(struct scene *s) {
+    give_view(s, true);
+}
+static void non_primary_view(struct scene *s) {
+    give_view(s, false);
+}
+static void self_leave(struct scene *s) {
+    node_leave(s->self);
+}
 static void uuid_from_first(struct scene *s) {
     node_message(s->self, &s->first->uuid, GCS_MSG_STATE_UUID, exchange.bytes, 16);
 }
@@ -90,22 +107,40 @@ static void uuid_from_third(struct scene *s) {
     node_message(s->self, &s->third->uuid, GCS_MSG_STATE_UUID, exchange.bytes, 16);
 }
 static void own_state(struct scene *s) {
-    if (node_last_sent(s->self, GCS_MSG_STATE)) send_own(s, GCS_MSG_STATE);
-    else send_state(s, s->self, &exchange, GCS_NODE_SYNCED);
+    if (node_last_sent(s->self, GCS_MSG_STATE))
+        send_own(s, GCS_MSG_STATE);
+    else
+        send_state(s, s->self, &exchange, GCS_NODE_SYNCED);
 }
-static void other_state(struct scene *s) { send_state(s, s->self, &group, GCS_NODE_SYNCED); }
-static void foreign_action(struct scene *s) { send_fragment(s, s->first, 5, 1, GCS_WRITESET, "data"); }
-static void own_action(struct scene *s) { send_fragment(s, s->self, 5, 1, GCS_WRITESET, "data"); }
-static void donor_action(struct scene *s) { send_fragment(s, s->third, 5, 1, GCS_WRITESET, "data"); }
-static void old_action(struct scene *s) { send_fragment(s, s->first, 4, 1, GCS_WRITESET, "data"); }
+static void other_state(struct scene *s) {
+    send_state(s, s->self, &group, GCS_NODE_SYNCED);
+}
+static void foreign_action(struct scene *s) {
+    send_fragment(s, s->first, 5, 1, GCS_WRITESET, "data");
+}
+static void own_action(struct scene *s) {
+    send_fragment(s, s->self, 5, 1, GCS_WRITESET, "data");
+}
+static void donor_action(struct scene *s) {
+    send_fragment(s, s->third, 5, 1, GCS_WRITESET, "data");
+}
+static void old_action(struct scene *s) {
+    send_fragment(s, s->first, 4, 1, GCS_WRITESET, "data");
+}
 static void last(struct scene *s) {
     send_code(s, s->first, GCS_MSG_LAST, 90, 0);
     send_code(s, s->self, GCS_MSG_LAST, 80, 0);
     send_code(s, s->third, GCS_MSG_LAST, 70, 0);
 }
-static void last_with_code(struct scene *s) { send_code(s, s->third, GCS_MSG_LAST, 70, 1); }
-static void join(struct scene *s) { send_code(s, s->third, GCS_MSG_JOIN, 90, 0); }
-static void sync_of_donor(struct scene *s) { send_code(s, s->third, GCS_MSG_SYNC, 90, 0); }
+static void last_with_code(struct scene *s) {
+    send_code(s, s->third, GCS_MSG_LAST, 70, 1);
+}
+static void join(struct scene *s) {
+    send_code(s, s->third, GCS_MSG_JOIN, 90, 0);
+}
+static void sync_of_donor(struct scene *s) {
+    send_code(s, s->third, GCS_MSG_SYNC, 90, 0);
+}
 static void flow(struct scene *s) {
     static const uint8_t bytes[GCS_FLOW_SIZE] = {CONF_ID, 0, 0, 0, 1, 0, 0, 0};
     node_message(s->self, &s->first->uuid, GCS_MSG_FLOW, bytes, sizeof(bytes));
@@ -114,7 +149,9 @@ static void old_flow(struct scene *s) {
     static const uint8_t bytes[GCS_FLOW_SIZE] = {CONF_ID - 1, 0, 0, 0, 1, 0, 0, 0};
     node_message(s->self, &s->first->uuid, GCS_MSG_FLOW, bytes, sizeof(bytes));
 }
-static void vote(struct scene *s) { send_code(s, s->first, GCS_MSG_VOTE, 100, -5); }
+static void vote(struct scene *s) {
+    send_code(s, s->first, GCS_MSG_VOTE, 100, -5);
+}
 static void stranger(struct scene *s) {
     static const struct xb_uuid unknown = {{0x77}};
     node_message(s->self, &unknown, GCS_MSG_STATE_UUID, exchange.bytes, 16);
@@ -131,10 +168,14 @@ struct row {
 };
 
 static const struct row rows[] = {
-    {"primary view", primary_view,
-     {GCS_WAIT_STATE_UUID, GCS_WAIT_STATE_UUID, GCS_WAIT_STATE_UUID, GCS_WAIT_STATE_UUID}, {0, 0, 0, 0}},
-    {"non-primary view", non_primary_view,
-     {GCS_NON_PRIMARY, GCS_NON_PRIMARY, GCS_NON_PRIMARY, GCS_NON_PRIMARY}, {1, 1, 1, 1}},
+    {"primary view",
+     primary_view,
+     {GCS_WAIT_STATE_UUID, GCS_WAIT_STATE_UUID, GCS_WAIT_STATE_UUID, GCS_WAIT_STATE_UUID},
+     {0, 0, 0, 0}},
+    {"non-primary view",
+     non_primary_view,
+     {GCS_NON_PRIMARY, GCS_NON_PRIMARY, GCS_NON_PRIMARY, GCS_NON_PRIMARY},
+     {1, 1, 1, 1}},
     {"self-leave", self_leave, {CLOSED, CLOSED, CLOSED, CLOSED}, {1, 1, 1, 1}},
     {"STATE_UUID of 0", uuid_from_first, {NO_CHANGE, GCS_WAIT_STATE_MSG, NO_CHANGE, NO_CHANGE}, {0, 0, 0, 0}},
     {"STATE_UUID of 2", uuid_from_third, {NO_CHANGE, NO_CHANGE, NO_CHANGE, NO_CHANGE}, {0, 0, 0, 0}},
@@ -160,9 +201,10 @@ static void test_matrix(void **state) {
             setup(&s, (enum gcs_group_state)before);
             rows[i].input(&s);
             int after = rows[i].after[before] == NO_CHANGE ? before : rows[i].after[before];
-            if (after == CLOSED) assert_true(s.self->gcs->is_closed);
-            else if ((int)s.self->gcs->group_state != after) fail_msg("%s in state %d: now %d", rows[i].name, before,
-                                                                      (int)s.self->gcs->group_state);
+            if (after == CLOSED)
+                assert_true(s.self->gcs->is_closed);
+            else if ((int)s.self->gcs->group_state != after)
+                fail_msg("%s in state %d: now %d", rows[i].name, before, (int)s.self->gcs->group_state);
             if ((int)s.self->record_count != rows[i].actions[before])
                 fail_msg("%s in state %d: %zu actions", rows[i].name, before, s.self->record_count);
             assert_int_equal(s.self->failure.code, 0);
@@ -218,10 +260,14 @@ static void test_forged_messages(void **state) {
         setup(&s, (enum gcs_group_state)before);
         uint8_t bytes[64] = {0};
         for (size_t i = 0; i < sizeof(types); i++)
-            for (size_t size = 0; size <= sizeof(bytes); size += 8) node_message(s.self, &s.first->uuid, types[i], bytes, size);
+            for (size_t size = 0; size <= sizeof(bytes); size += 8)
+                node_message(s.self, &s.first->uuid, types[i], bytes, size);
         assert_int_equal(s.self->gcs->dropped, sizeof(types) * 9);
-        struct pc_message causal = {.source = s.first->uuid, .user_type = GCS_MSG_CAUSAL, .order = EVS_LOCAL_CAUSAL,
-                                    .payload = bytes, .size = 8};
+        struct pc_message causal = {.source = s.first->uuid,
+                                    .user_type = GCS_MSG_CAUSAL,
+                                    .order = EVS_LOCAL_CAUSAL,
+                                    .payload = bytes,
+                                    .size = 8};
         gcs_message(s.self->gcs, &causal, 0);
         causal.order = EVS_AGREED;
         causal.user_type = GCS_MSG_JOIN;
@@ -232,7 +278,7 @@ static void test_forged_messages(void **state) {
     }
 }
 
-/* ACTION fragments that claim to be local events, or break the rules of section 3.5: dropped, and the next goes well. */
+/* ACTION fragments that claim to be local events: dropped, and the next goes well. */
 static void test_forged_actions(void **state) {
     for (int type = 0; type < 256; type++) {
         struct scene s;
@@ -296,8 +342,8 @@ static void test_collector_rules(void **state) {
 }
 
 static void test_malformed_service_messages(void **state) {
-    static const uint8_t types[] = {GCS_MSG_LAST, GCS_MSG_JOIN, GCS_MSG_SYNC, GCS_MSG_VOTE, GCS_MSG_FLOW, GCS_MSG_STATE_UUID,
-                                    GCS_MSG_STATE, GCS_MSG_ACTION};
+    static const uint8_t types[] = {GCS_MSG_LAST, GCS_MSG_JOIN,       GCS_MSG_SYNC,  GCS_MSG_VOTE,
+                                    GCS_MSG_FLOW, GCS_MSG_STATE_UUID, GCS_MSG_STATE, GCS_MSG_ACTION};
     for (int before = GCS_NON_PRIMARY; before <= GCS_PRIMARY; before++) {
         struct scene s;
         setup(&s, (enum gcs_group_state)before);

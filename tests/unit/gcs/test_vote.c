@@ -290,7 +290,8 @@ static void test_text_is_cut(void **state) {
     memset(text, 't', sizeof(text));
     struct gcs *gcs = gcs_of(bus, 0);
     int64_t value = gcs_vote_value(&gcs->group_uuid, seqno, text, sizeof(text));
-    assert_int_not_equal(value, gcs_vote_value(&gcs->group_uuid, seqno, text, GCS_VOTE_TEXT_MAX)); /* all of it counts */
+    assert_int_not_equal(value,
+                         gcs_vote_value(&gcs->group_uuid, seqno, text, GCS_VOTE_TEXT_MAX)); /* all of it counts */
     gcs_vote(gcs, &gcs->group_uuid, seqno, value, text, sizeof(text), bus->now_ns);
     const struct sent *sent = &bus->peers[0].out[0];
     assert_int_equal(sent->type, GCS_MSG_VOTE);
