@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Flow control (spec 05 section 13.3): a node whose queue grows beyond a limit asks the group to stop, and to go on
- * when it has worked it off. What is wanted (is_stopping) and what the group was told (is_stop_sent) are kept apart; flow.c
- * brings the second after the first.
+ * when it has worked it off. What is wanted (is_stopping) and what the group was told (is_stop_sent) are kept apart;
+ * flow.c brings the second after the first.
  */
 #include "gcs/core.h"
 

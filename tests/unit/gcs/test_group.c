@@ -160,7 +160,7 @@ static void test_cancel_and_refusing_prepare(void **state) {
     assert_false(gcs_cancel(node->gcs, &sent->submission, node->now_ns));
     node->refusal = -EAGAIN;
     struct item *items[4];
-    for (int i = 0; i < 4; i++) items[i] = item_submit(node, GCS_WRITESET, "abcd" + i, 1);
+    for (int i = 0; i < 4; i++) items[i] = item_submit(node, GCS_WRITESET, &"abcd"[i], 1);
     assert_int_equal(items[0]->prepared, 1);
     assert_true(gcs_cancel(node->gcs, &items[0]->submission, node->now_ns)); /* prepared, but not a fragment sent */
     assert_true(gcs_cancel(node->gcs, &items[2]->submission, node->now_ns));
