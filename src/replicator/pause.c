@@ -22,15 +22,31 @@ void exclusive_end(struct replicator *rep) {
     pthread_mutex_unlock(&rep->pause_lock);
 }
 
+/*
+ * For what appliers process alone. The queue is suspended then, and a local transaction above may have entered the apply
+ * gate although write sets before it still are in the queue: to wait for it would be to wait for ever. So the line is
+ * drawn at the commit gate, where order is strict: what has entered there finishes, what is above stays outside.
+ */
 int64_t quiet_begin(struct replicator *rep, int64_t position) {
-    /* What has entered the apply gate is on its way to commit; nothing above it enters either gate from here on. */
-    int64_t seqno = gate_hold(&rep->apply, position);
-    gate_hold(&rep->commit, seqno);
+    int64_t seqno = gate_hold(&rep->commit, position);
     if (!atomic_load(&rep->is_corrupt)) gate_wait(&rep->apply, seqno, XB_NEVER);
     return seqno;
 }
 
 void quiet_end(struct replicator *rep) {
+    gate_release(&rep->commit);
+}
+
+/* For a pause, while the appliers go on: what has entered the apply gate is on its way to commit, and nothing above it
+ * begins to touch data. */
+static int64_t pause_begin(struct replicator *rep) {
+    int64_t seqno = gate_hold(&rep->apply, node_last_committed(rep));
+    gate_hold(&rep->commit, seqno);
+    if (!atomic_load(&rep->is_corrupt)) gate_wait(&rep->apply, seqno, XB_NEVER);
+    return seqno;
+}
+
+static void pause_end(struct replicator *rep) {
     gate_release(&rep->commit);
     gate_release(&rep->apply);
 }
@@ -42,7 +58,7 @@ int64_t replicator_pause(struct replicator *rep) {
         return -1;
     }
     atomic_store(&rep->is_paused, true);
-    int64_t seqno = quiet_begin(rep, node_last_committed(rep));
+    int64_t seqno = pause_begin(rep);
     struct xb_uuid history = node_history(rep);
     state_file_set_position(rep->state_file, &history, seqno);
     xb_log_info(rep->log, "Provider paused at %s:%" PRId64 " (%" PRId64 ")", XB_UUID_TEXT(&history), seqno, seqno);
@@ -57,7 +73,7 @@ enum replicator_status replicator_resume(struct replicator *rep) {
     xb_log_info(rep->log, "resuming provider at %" PRId64, node_last_committed(rep));
     struct xb_uuid history = node_history(rep);
     state_file_set_position(rep->state_file, &history, -1);
-    quiet_end(rep);
+    pause_end(rep);
     exclusive_end(rep);
     xb_log_info(rep->log, "Provider resumed.");
     return REPLICATOR_OK;
