@@ -6,6 +6,22 @@ static bool has_foreign_join(const struct evs *evs, const struct evs_node *n) {
     return n != evs->me && n->join;
 }
 
+/*
+ * A member that told its JOIN and then fell silent: it is out as soon as all others that are heard of suspect it. Stock
+ * nodes wait for inactive_timeout or the install timer if these others are no majority. Only silence counts here, not
+ * the hint of the transport.
+ */
+static bool is_given_up(const struct evs *evs, const struct evs_node *q) {
+    if (q->progress_ns + evs->options.suspect_timeout_ns >= evs->now_ns) return false;
+    for (size_t i = 0; i < evs->known_count; i++) {
+        const struct evs_node *n = evs->known[i];
+        if (n == q || n->rank < 0 || !n->is_operational || n->is_suspected) continue;
+        const struct evs_entry *e = n->join ? evs_report_find(n->join, &q->uuid) : NULL;
+        if (!e || !e->is_suspected) return false;
+    }
+    return true;
+}
+
 /* A member that more than half of the view suspects, or that another member has excluded and I suspect, is out. */
 static void judge_member(struct evs *evs, struct evs_node *q) {
     size_t suspecting = 0;
@@ -20,7 +36,7 @@ static void judge_member(struct evs *evs, struct evs_node *q) {
         is_out_elsewhere |= !e->is_operational;
     }
     if (q->is_operational && is_suspected_elsewhere && suspecting > evs->member_count / 2) evs_node_exclude(evs, q);
-    if (q->is_operational && is_out_elsewhere && q->is_suspected) evs_node_exclude(evs, q);
+    if (q->is_operational && q->is_suspected && (is_out_elsewhere || is_given_up(evs, q))) evs_node_exclude(evs, q);
 }
 
 /* unseen_rule of one node. -> false: some JOIN is still missing, so nothing can be said about any node. */

@@ -100,6 +100,8 @@ void evs_fatal(struct evs *evs, int code, const char *format, ...) {
     vsnprintf(error.text, sizeof(error.text), format, args);
     va_end(args);
     evs_set_state(evs, EVS_CLOSED);
+    free(evs->install);
+    evs->install = NULL;
     evs->up.fatal(evs->up.ctx, &error);
 }
 

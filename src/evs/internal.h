@@ -235,7 +235,7 @@ enum { EVS_SENT = 0, EVS_BLOCKED = 1 };
 int evs_send_filler(struct evs *evs);
 void evs_complete(struct evs *evs, int64_t up_to); /* own sequence, by one message */
 void evs_drain(struct evs *evs);
-void evs_flush_queue(struct evs *evs);
+int evs_flush_queue(struct evs *evs); /* 0 or -ENOMEM */
 void evs_settle(struct evs *evs);
 
 /* user.c, gap.c, delegate.c, leave.c, install.c, join.c, delayed_list.c */

@@ -34,7 +34,7 @@ static bool interrupts(struct evs *evs, const struct evs_report *m) {
     }
     if (evs->state == EVS_LEAVING || evs->state == EVS_CLOSED) return false;
     if (evs->install || evs->state != EVS_GATHER) evs_shift_gather(evs, false);
-    return true;
+    return evs->state == EVS_GATHER;
 }
 
 /* Step 5: views and nodes that were not known; evictions. */

@@ -120,8 +120,10 @@ void evs_drain(struct evs *evs) {
     while (evs->queue.count && send_head(evs, evs->options.send_window) == EVS_SENT) {}
 }
 
-void evs_flush_queue(struct evs *evs) {
-    while (evs->queue.count && send_head(evs, -1) == EVS_SENT) {}
+int evs_flush_queue(struct evs *evs) {
+    while (evs->queue.count)
+        if (send_head(evs, -1) != EVS_SENT) return -ENOMEM;
+    return 0;
 }
 
 int evs_submit(struct evs *evs, struct xb_buf *buf, uint8_t user_type, enum evs_order order, int64_t now_ns) {

@@ -46,12 +46,17 @@ void evs_arm_retrans(struct evs *evs) {
 
 void evs_shift_gather(struct evs *evs, bool is_join_wanted) {
     enum evs_state old = evs->state;
+    if (old == EVS_CLOSED) return; /* given up meanwhile */
     evs_set_state(evs, EVS_GATHER);
     for (size_t i = 0; i < evs->known_count; i++) evs->known[i]->is_committed = evs->known[i]->is_installed = false;
     free(evs->install);
     evs->install = NULL;
     evs->gap_repeat_ns = XB_NEVER;
-    if (old == EVS_OPERATIONAL) evs_flush_queue(evs);
+    /* What was accepted in a view may be sent in no other. */
+    if (old == EVS_OPERATIONAL && evs_flush_queue(evs)) {
+        evs_fatal(evs, -ENOMEM, "no memory to send what is queued before the view changes");
+        return;
+    }
     if (is_join_wanted) evs->is_join_wanted = true;
     evs->unsettled++;
     if (old != EVS_OPERATIONAL && old != EVS_JOINING) return;
@@ -207,8 +212,10 @@ void evs_shift_leaving(struct evs *evs) {
     evs->check_ns = evs->now_ns + evs->options.inactive_check_period_ns;
     evs->last_check_ns = evs->now_ns;
     evs_arm_retrans(evs);
-    evs_flush_queue(evs);
-    evs_leave_send(evs);
+    if (evs_flush_queue(evs))
+        evs_fatal(evs, -ENOMEM, "no memory to send what is queued before leaving");
+    else
+        evs_leave_send(evs);
 }
 
 void evs_shift_closed(struct evs *evs) {

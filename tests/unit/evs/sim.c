@@ -22,7 +22,8 @@ void sim_fail(struct sim *sim, const struct sim_proc *proc, const char *format, 
 }
 
 static void write_log(void *ctx, enum xb_log_level level, const char *line) {
-    const struct sim *sim = ctx;
+    struct sim *sim = ctx;
+    if (sim->peace_ns && strstr(line, "no agreement on the members")) sim->disagreements++;
     if (sim->is_traced) printf("%12.6f log %d %s\n", (double)sim->now_ns / 1e9, level, line);
 }
 
@@ -141,6 +142,11 @@ static void make_connections(struct sim *sim) {
 
 /* ---- what EVS asks for */
 
+/* Around calls into EVS (+1) and out of it (-1), for tests that take its memory away. */
+static void cross(struct sim *sim, int direction) {
+    if (sim->inside) *sim->inside += direction;
+}
+
 static void trace_message(struct sim_proc *proc, const struct sim_proc *to, const uint8_t *data, size_t size) {
     static const char *const names[] = {"?", "USER", "DELEGATE", "GAP", "JOIN", "INSTALL", "LEAVE", "DELAYED_LIST"};
     struct xb_reader r = xb_reader_init(data, size);
@@ -202,6 +208,7 @@ static void send_to(struct sim_proc *proc, int slot, struct xb_buf *buf, uint32_
 static void transmit(struct sim_proc *proc, const struct xb_uuid *target, struct xb_buf *buf) {
     struct sim *sim = proc->sim;
     struct sim_proc *to = target ? find_proc(sim, target) : NULL;
+    cross(sim, -1);
     if (sim->is_traced) trace_message(proc, to, xb_buf_data(buf), buf->size);
     check_sent(proc, xb_buf_data(buf), buf->size);
     sim->sent[xb_buf_data(buf)[0] >> 2 & 7]++;
@@ -211,6 +218,7 @@ static void transmit(struct sim_proc *proc, const struct xb_uuid *target, struct
     uint32_t offset = buf->head + HEADERS_BELOW;
     for (int slot = 0; slot < sim->setting.slots; slot++)
         if (!target || (to && sim->in_slot[slot] == to->number)) send_to(proc, slot, buf, offset, size);
+    cross(sim, 1);
 }
 
 static void on_broadcast(void *ctx, struct xb_buf *buf, int64_t now_ns) {
@@ -232,6 +240,7 @@ static void on_view(void *ctx, const struct evs_view *view, int64_t now_ns) {
     (void)now_ns;
     struct sim_proc *proc = ctx;
     struct sim *sim = proc->sim;
+    cross(sim, -1);
     if (sim->is_traced)
         printf("%12.6f %2d VIEW %s members %zu joined %zu left %zu partitioned %zu\n", (double)sim->now_ns / 1e9,
                proc->number, VIEW_ID_TEXT(&view->id), view->member_count, view->joined_count, view->left_count,
@@ -243,14 +252,17 @@ static void on_view(void *ctx, const struct evs_view *view, int64_t now_ns) {
         if (sim->on_view) sim->on_view(sim, proc);
     }
     if (!view->member_count) proc->has_left = true;
+    cross(sim, 1);
 }
 
 static void on_message(void *ctx, const struct evs_message *message, int64_t now_ns) {
     (void)now_ns;
     struct sim_proc *proc = ctx;
+    cross(proc->sim, -1);
     check_message(proc, message);
     if (message->order == EVS_SAFE && xb_random_below(&proc->random, 50) == 0)
         sim_submit(proc->sim, proc, SIM_PAYLOAD_MIN + xb_random_below(&proc->random, 100), EVS_SAFE);
+    cross(proc->sim, 1);
 }
 
 static void on_fatal(void *ctx, const struct xb_error *error) {
@@ -330,7 +342,9 @@ void sim_crash(struct sim *sim, struct sim_proc *proc) {
 
 static void tick(struct sim *sim, struct sim_proc *proc) {
     for (int i = 0; i < 10000; i++) {
+        cross(sim, 1);
         proc->deadline_ns = evs_tick(proc->evs, sim->now_ns);
+        cross(sim, -1);
         check_inside(proc);
         if (proc->deadline_ns > sim->now_ns || sim->is_failed) break;
         if (i == 9999) sim_fail(sim, proc, "a tick has always more to do at the same time");
@@ -401,7 +415,9 @@ int sim_submit(struct sim *sim, struct sim_proc *proc, size_t size, enum evs_ord
     /* It may be delivered before evs_submit returns. */
     uint32_t *count = order == EVS_LOCAL_CAUSAL ? &proc->causal_sent : &proc->accepted;
     ++*count;
+    cross(sim, 1);
     int result = evs_submit(proc->evs, buf, (uint8_t)(number & 7), order, sim->now_ns);
+    cross(sim, -1);
     if (result) {
         --*count;
         xb_buf_unref(buf);
@@ -418,7 +434,9 @@ static void receive_batch(struct sim *sim, struct sim_proc *to, struct sim_proc 
         struct sim_packet packet = link->packets[link->head];
         link->head = (link->head + 1) % link->capacity;
         link->count--;
+        cross(sim, 1);
         int result = evs_receive(to->evs, &from->uuid, packet.buf->mem + packet.offset, packet.size, sim->now_ns);
+        cross(sim, -1);
         if (result) sim_fail(sim, to, "refuses a message of %d: %d", from->number, result);
         xb_buf_unref(packet.buf);
         sim->events++;

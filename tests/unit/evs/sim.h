@@ -129,7 +129,9 @@ struct sim {
     size_t hint_count;
     bool is_failed, is_traced;
     uint64_t events, sent[8];
+    uint64_t disagreements; /* install timeouts since peace began */
     void (*on_view)(struct sim *sim, struct sim_proc *proc); /* after a regular view; may be NULL */
+    int *inside; /* if set: raised while EVS runs, lowered while it calls up or down */
     bool (*drop)(struct sim *sim, struct sim_proc *from, struct sim_proc *to, const uint8_t *data, size_t size);
 };
 

@@ -16,6 +16,7 @@ struct totals {
     uint64_t events, views, messages, fatals;
     int64_t settle_max_ns, settle_sum_ns;
     uint64_t settle_max_seed, fatal_seed;
+    uint64_t disagreements;
 };
 
 static int64_t below(struct sim *sim, int64_t bound) {
@@ -230,6 +231,10 @@ static bool run_seed(uint64_t seed, struct totals *totals) {
     if (!sim->is_failed) find_together(sim, totals);
     if (!sim->is_failed) check_end(sim);
     totals->events += sim->events;
+    totals->disagreements += sim->disagreements;
+    if (sim->disagreements && getenv("EVS_SIM_SHOW"))
+        printf("seed %llu: %llu install timeouts in peace\n", (unsigned long long)seed,
+               (unsigned long long)sim->disagreements);
     totals->views += (uint64_t)sim->view_count;
     for (int i = 0; i < sim->view_count; i++) totals->messages += sim->views[i]->common.count;
     for (int i = 0; i < sim->proc_count; i++) {
@@ -255,11 +260,13 @@ int main(void) {
         count = 1;
     }
     for (uint64_t seed = first; seed < first + count; seed++) failed += !run_seed(seed, &totals);
-    printf("%llu seeds, %llu failed; %llu messages received, %llu views, %llu messages delivered, %llu gave up (seed %llu); "
+    printf("%llu seeds, %llu failed; %llu messages received, %llu views, %llu messages delivered, %llu gave up (seed %llu), "
+           "%llu install timeouts in peace; "
            "settled after %.3f s on average, %.3f s at most (seed %llu)\n",
            (unsigned long long)count, (unsigned long long)failed, (unsigned long long)totals.events,
            (unsigned long long)totals.views, (unsigned long long)totals.messages, (unsigned long long)totals.fatals,
            (unsigned long long)totals.fatal_seed,
+           (unsigned long long)totals.disagreements,
            (double)totals.settle_sum_ns / 1e9 / (double)count, (double)totals.settle_max_ns / 1e9,
            (unsigned long long)totals.settle_max_seed);
     return failed ? 1 : 0;
