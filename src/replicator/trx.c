@@ -96,7 +96,7 @@ void trx_map_destroy(struct trx_map *map) {
 /* Ids are counters of the server, so neighbours go to neighbouring buckets. */
 static struct trx **find(struct trx_map *map, uint64_t key) {
     struct trx **at = &map->buckets[key % TRX_MAP_BUCKETS];
-    while (*at && ((*at)->is_toi ? (*at)->conn : (*at)->id) != key) at = &(*at)->next;
+    while (*at && (*at)->key != key) at = &(*at)->next;
     return at;
 }
 
@@ -107,6 +107,7 @@ static pthread_mutex_t *lock_of(struct trx_map *map, uint64_t key) {
 void trx_map_put(struct trx_map *map, uint64_t key, struct trx *trx) {
     pthread_mutex_lock(lock_of(map, key));
     struct trx **at = find(map, key), *old = *at;
+    trx->key = key;
     trx->next = old ? old->next : NULL;
     *at = trx_ref(trx);
     pthread_mutex_unlock(lock_of(map, key));

@@ -89,6 +89,7 @@ struct trx {
     _Atomic(bool) is_cancel_posted;
     struct event delivered;
     int result;                      /* 0: ordered; negative errno */
+    uint64_t key;                    /* in its map */
     struct trx *next;                /* of its bucket */
 };
 

@@ -97,13 +97,22 @@ static void abort_local(struct fake_server *s, uint64_t victim, int64_t bf_seqno
     pthread_cond_broadcast(&s->freed);
 }
 
+/* Who is in the way? For an applier also a local transaction in the neighbour row, as with gap locks: so transactions
+ * whose keys do not conflict are removed too, and have to replay. */
+static uint64_t in_the_way(const struct fake_server *s, int64_t row, uint64_t holder, bool is_bf) {
+    uint64_t other = s->holders[row], neighbour = s->holders[row ^ 1];
+    if (other && other != holder) return other;
+    return is_bf && neighbour && neighbour != holder && !(neighbour & BF_HOLDER) ? neighbour : 0;
+}
+
 /* A local transaction waits for others, an applier removes local ones. -> false: this (local) one is to be aborted */
 static bool lock_row(struct fake_server *s, int64_t row, uint64_t holder, int64_t bf_seqno, bool is_bf) {
     uint64_t told = 0;
     bool may_go_on = true;
     pthread_mutex_lock(&s->lock);
-    while (s->holders[row] && s->holders[row] != holder && (may_go_on = is_bf || !is_told_to_abort(s, holder))) {
-        uint64_t other = s->holders[row];
+    for (uint64_t other; (other = in_the_way(s, row, holder, is_bf)) != 0;) {
+        may_go_on = is_bf || !is_told_to_abort(s, holder);
+        if (!may_go_on) break;
         if (is_bf && !(other & BF_HOLDER) && other != told) {
             abort_local(s, other, bf_seqno);
             told = other;
