@@ -45,7 +45,7 @@ void apply_ordered(struct replicator *rep, void *recv_ctx, struct item *item, bo
         dismiss(rep, ordered);
         return;
     }
-    ordered_enter_apply(rep, ordered, ordered->depends);
+    ordered_enter_apply(rep, ordered, ordered->depends < 0 ? 0 : ordered->depends);
     if (is_toi) state_file_mark_unsafe(rep->state_file);
     apply_call(rep, recv_ctx, ordered, ordered, exit_loop);
     /* A server that failed before it came to the commit order must not stop those behind it. */

@@ -147,6 +147,8 @@ static void take_primary(struct replicator *rep, struct item *item) {
     /* In PRIM the group says that this node lacks something (spec 05 section 7.4). */
     view->needs_transfer = own_state(&view->change, view->own_index) == GCS_NODE_PRIM;
     order->is_primary_known = true;
+    if (!order->is_primary) order->reunion_seqno = view->change.seqno;
+    order->is_primary = true;
     if (view->needs_transfer) {
         item->position = order->position;
         begin_transfer(rep);
@@ -178,6 +180,7 @@ void order_cchange(struct replicator *rep, const struct gcs_action *action) {
     } else if (change->conf_id >= 0) {
         take_primary(rep, item);
     } else {
+        rep->order.is_primary = false;
         order_push(rep, item, false);
     }
 }

@@ -20,7 +20,7 @@ static void wake_all(struct wake_list *wake) {
 void gate_init(struct gate *gate) {
     memset(gate, 0, sizeof(*gate));
     atomic_init(&gate->last_left, -1);
-    gate->last_entered = -1;
+    gate->last_entered = gate->last_ordered = -1;
     gate->limit = INT64_MAX;
     pthread_mutex_init(&gate->lock, NULL);
     pthread_cond_init(&gate->limit_gone, NULL);
@@ -54,9 +54,10 @@ static struct gate_waiter **bucket_of(struct gate *gate, int64_t need) {
     return &gate->buckets[(uint64_t)need % GATE_BUCKETS];
 }
 
-static void count_entry(struct gate *gate, int64_t seqno) {
+static void count_entry(struct gate *gate, int64_t seqno, bool is_ordered) {
     int64_t left = atomic_load_explicit(&gate->last_left, memory_order_relaxed);
     if (seqno > gate->last_entered) gate->last_entered = seqno;
+    if (is_ordered && seqno > gate->last_ordered) gate->last_ordered = seqno;
     gate->stats.entered++;
     if (left + 1 < seqno) gate->stats.entered_early++;
     gate->stats.window_sum += (uint64_t)(gate->last_entered - left);
@@ -67,14 +68,14 @@ static void grant(struct gate *gate, struct gate_waiter *waiter, struct wake_lis
     uint32_t expected = GATE_WAITING;
     unlink_waiter(waiter);
     int64_t seqno = waiter->seqno;
-    bool is_entry = waiter->is_entry;
+    bool is_entry = waiter->is_entry, is_ordered = waiter->is_ordered;
     _Atomic(uint32_t) *word = &waiter->state;
     /* After this the waiter's memory may go away. */
     if (!atomic_compare_exchange_strong(word, &expected, GATE_GRANTED)) {
         link_waiter(bucket_of(gate, waiter->need), waiter);
         return;
     }
-    if (is_entry) count_entry(gate, seqno);
+    if (is_entry) count_entry(gate, seqno, is_ordered);
     if (wake->count == WAKE_BATCH) wake_all(wake);
     wake->words[wake->count++] = word;
 }
@@ -117,12 +118,13 @@ static int sleep_until_decided(struct gate *gate, struct gate_waiter *waiter, in
 
 int gate_enter(struct gate *gate, struct gate_waiter *waiter, int64_t seqno, int64_t need) {
     uint32_t expected = GATE_IDLE;
+    bool is_ordered = need >= 0;
     if (need < seqno - GATE_WINDOW) need = seqno - GATE_WINDOW;
     pthread_mutex_lock(&gate->lock);
     bool is_open = gate_last_left(gate) >= need;
     if (is_open && seqno <= gate->limit) {
         bool is_in = atomic_compare_exchange_strong(&waiter->state, &expected, GATE_GRANTED);
-        if (is_in) count_entry(gate, seqno);
+        if (is_in) count_entry(gate, seqno, is_ordered);
         pthread_mutex_unlock(&gate->lock);
         return is_in ? 0 : -EINTR;
     }
@@ -133,6 +135,7 @@ int gate_enter(struct gate *gate, struct gate_waiter *waiter, int64_t seqno, int
     waiter->seqno = seqno;
     waiter->need = need;
     waiter->is_entry = true;
+    waiter->is_ordered = is_ordered;
     link_waiter(is_open ? &gate->held : bucket_of(gate, need), waiter);
     gate->stats.waits++;
     pthread_mutex_unlock(&gate->lock);
@@ -203,7 +206,7 @@ int gate_wait(struct gate *gate, int64_t seqno, int64_t deadline_ns) {
 int64_t gate_hold(struct gate *gate, int64_t seqno) {
     pthread_mutex_lock(&gate->lock);
     while (gate->limit != INT64_MAX) pthread_cond_wait(&gate->limit_gone, &gate->lock);
-    if (seqno < gate->last_entered) seqno = gate->last_entered;
+    if (seqno < gate->last_ordered) seqno = gate->last_ordered;
     gate->limit = seqno;
     pthread_mutex_unlock(&gate->lock);
     return seqno;
@@ -230,7 +233,7 @@ void gate_set_position(struct gate *gate, int64_t seqno) {
     int64_t left = gate_last_left(gate);
     if (seqno < 0) {
         memset(gate->passed, 0, sizeof(gate->passed));
-        gate->last_entered = -1;
+        gate->last_entered = gate->last_ordered = -1;
         atomic_store_explicit(&gate->last_left, -1, memory_order_release);
     } else if (seqno > left) {
         if (seqno - left >= GATE_WINDOW)

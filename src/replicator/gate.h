@@ -26,7 +26,8 @@ enum gate_waiter_state { GATE_IDLE, GATE_WAITING, GATE_GRANTED, GATE_INTERRUPTED
 
 struct gate_waiter {
     _Atomic(uint32_t) state;
-    bool is_linked, is_entry; /* is_entry: wants to enter, else only waits for last_left */
+    bool is_linked;
+    bool is_entry, is_ordered; /* wants to enter (in order), else only waits for last_left */
     int64_t seqno, need;
     struct gate_waiter *next, **link;
 };
@@ -42,6 +43,7 @@ struct gate {
     _Atomic(int64_t) last_left;
     pthread_mutex_t lock;
     int64_t last_entered;
+    int64_t last_ordered; /* the same, of entries that need something: the others (need -1) overtake */
     int64_t limit; /* entries above wait; INT64_MAX: none */
     pthread_cond_t limit_gone;
     struct gate_waiter *held; /* stopped by the limit alone */
@@ -70,8 +72,9 @@ void gate_cancel(struct gate *gate, int64_t seqno);
 /* -> 0 when last_left >= seqno, or -ETIMEDOUT. */
 int gate_wait(struct gate *gate, int64_t seqno, int64_t deadline_ns);
 
-/* Lets nothing above seqno (or what has entered already, if that is higher) enter until gate_release; one holder at a
- * time, a second one waits. -> the seqno in force. */
+/* Lets nothing above seqno enter until gate_release, or above what has entered in order, if that is higher; what has
+ * overtaken and is in already stays in and counts for nothing, since what it has overtaken may be held up for long. One
+ * holder at a time, a second one waits. -> the seqno in force. */
 int64_t gate_hold(struct gate *gate, int64_t seqno);
 void gate_release(struct gate *gate);
 

@@ -96,6 +96,8 @@ struct order {
     int repl_version;        /* -1: none yet */
     bool is_view_known;      /* a view of this connection has come and not yet the last one */
     bool is_primary_known;
+    bool is_primary;       /* the last change was a primary one */
+    int64_t reunion_seqno; /* of the last primary change that followed a non-primary one: see may_send */
     _Atomic(bool) is_left;   /* the membership is over */
     int64_t pending_cut;     /* commit cut not yet carried out, -1 */
     int64_t purged;

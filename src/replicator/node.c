@@ -318,7 +318,8 @@ static bool may_bootstrap(struct replicator *rep) {
 
 static void forget_connection(struct replicator *rep, const char *donor) {
     struct order *order = &rep->order;
-    order->is_view_known = order->is_primary_known = false;
+    order->is_view_known = order->is_primary_known = order->is_primary = false;
+    order->reunion_seqno = -1;
     order->is_transferring = false;
     atomic_store(&order->is_left, false);
     order->history = node_history(rep);

@@ -37,11 +37,12 @@ void quiet_end(struct replicator *rep) {
     gate_release(&rep->commit);
 }
 
-/* For a pause, while the appliers go on: what has entered the apply gate is on its way to commit, and nothing above it
- * begins to touch data. */
+/* For a pause: what appliers have begun is finished, and they begin nothing above it. A local transaction above may be
+ * in, with its locks, and waits to commit; it cannot be waited for, since the queue may be suspended behind this pause
+ * with write sets before it. */
 static int64_t pause_begin(struct replicator *rep) {
     int64_t seqno = gate_hold(&rep->apply, node_last_committed(rep));
-    gate_hold(&rep->commit, seqno);
+    seqno = gate_hold(&rep->commit, seqno);
     if (!atomic_load(&rep->is_corrupt)) gate_wait(&rep->apply, seqno, XB_NEVER);
     return seqno;
 }

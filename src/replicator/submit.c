@@ -74,16 +74,25 @@ static bool is_doomed(struct trx *trx) {
     return certify_is_doomed(rep->order.certify, &keys, &trx->ordered.source, node_last_committed(rep), &conflict);
 }
 
+/* When a component becomes primary again, a member that has restarted may be up to date without a transfer, so its index
+ * is empty: for a write set that has not seen all that went before it would come to another verdict than the others. */
+static bool may_send(struct replicator *rep) {
+    return node_last_committed(rep) >= rep->order.reunion_seqno;
+}
+
 static int prepare(struct gcs_submission *submission) {
     struct trx *trx = submission->ctx;
     if (trx_get_state(trx) == TRX_MUST_ABORT) return -EINTR;
+    if (!may_send(trx->rep)) return -EAGAIN;
     if (is_doomed(trx)) return -EDEADLK;
     stamp(trx);
     return 0;
 }
 
 static int prepare_unawaited(struct gcs_submission *submission) {
-    stamp(submission->ctx);
+    struct trx *trx = submission->ctx;
+    if (!may_send(trx->rep)) return -EAGAIN;
+    stamp(trx);
     return 0;
 }
 
