@@ -57,7 +57,7 @@ static void start_nodes(int count) {
     init_nodes(count);
     for (int i = 0; i < count; i++) {
         assert_int_equal(fake_start(&nodes[i], i ? addresses : "", i == 0, ""), 0);
-        assert_true(fake_wait_synced(&nodes[i], 20));
+        assert_true(fake_wait_synced(&nodes[i], 200));
     }
 }
 
@@ -165,7 +165,7 @@ static void test_pausing_and_desync(void **state) {
     assert_int_equal(fake_stat(s, "local_state"), 2);
     s->is_synced = false;
     assert_int_equal(s->t.resync(&s->t), 0);
-    assert_true(fake_wait_synced(s, 10));
+    assert_true(fake_wait_synced(s, 200));
     assert_int_equal(fake_stat(s, "local_state"), 4);
     stop_nodes(1);
 }
@@ -313,7 +313,7 @@ static void test_joining_and_rejoining_under_load(void **state) {
     (void)state;
     init_nodes(3);
     assert_int_equal(fake_start(&nodes[0], "", true, ""), 0);
-    assert_true(fake_wait_synced(&nodes[0], 10));
+    assert_true(fake_wait_synced(&nodes[0], 200));
     for (unsigned i = 0; i < 4; i++) {
         start_client(&clients[i], &nodes[0], i + 1, 0, FAKE_ROWS);
         clients[i].is_over = &is_over;
@@ -321,17 +321,17 @@ static void test_joining_and_rejoining_under_load(void **state) {
     }
     for (int i = 1; i < 3; i++) { /* snapshots */
         assert_int_equal(fake_start(&nodes[i], addresses, false, ""), 0);
-        assert_true(fake_wait_synced(&nodes[i], 20));
+        assert_true(fake_wait_synced(&nodes[i], 200));
     }
     for (int round = 0; round < 3; round++) { /* restarts: increments with a snapshot channel */
         fake_stop(&nodes[2]);
         assert_int_equal(fake_start(&nodes[2], addresses, false, ""), 0);
-        assert_true(fake_wait_synced(&nodes[2], 20));
+        assert_true(fake_wait_synced(&nodes[2], 200));
     }
     for (int round = 0; round < 3; round++) { /* reconnects of a running server: increments alone */
         fake_disconnect(&nodes[1]);
         assert_int_equal(fake_connect(&nodes[1], addresses, false), 0);
-        assert_true(fake_wait_synced(&nodes[1], 20));
+        assert_true(fake_wait_synced(&nodes[1], 200));
     }
     atomic_store(&is_over, true);
     for (int i = 0; i < 4; i++) pthread_join(clients[i].thread, NULL);
@@ -354,16 +354,16 @@ static void test_a_partition_and_back(void **state) {
     for (int round = 0; round < 2; round++) {
         struct abi_table *t = &nodes[2].t;
         assert_int_equal(t->options_set(t, "gmcast.isolate=1"), 0);
-        assert_true(fake_wait_view(&nodes[0], true, 2, 20));
-        assert_true(fake_wait_view(&nodes[2], false, 1, 20));
+        assert_true(fake_wait_view(&nodes[0], true, 2, 200));
+        assert_true(fake_wait_view(&nodes[2], false, 1, 200));
         assert_int_equal(fake_toi(&nodes[2], 5, -1), 6);
         assert_int_equal(t->sync_wait(t, NULL, 1, NULL), 3);
         assert_int_equal(t->options_set(t, "gmcast.isolate=0"), 0);
-        assert_true(fake_wait_synced(&nodes[2], 20));
+        assert_true(fake_wait_synced(&nodes[2], 200));
     }
     atomic_store(&is_over, true);
     for (int i = 0; i < 6; i++) pthread_join(clients[i].thread, NULL);
-    for (int i = 0; i < 3; i++) assert_true(fake_wait_view(&nodes[i], true, 3, 20));
+    for (int i = 0; i < 3; i++) assert_true(fake_wait_view(&nodes[i], true, 3, 200));
     assert_equal_nodes(3);
     assert_true(clients[2].refused + clients[5].refused > 0);
     stop_nodes(3);
@@ -375,20 +375,20 @@ static void test_a_node_that_is_alone_with_its_error_leaves(void **state) {
     start_nodes(3);
     nodes[2].poison_row = 7;
     assert_int_equal(fake_add(&nodes[0], &seed, 7, 1, 5), 0);
-    assert_true(fake_wait_final(&nodes[2], 20));
+    assert_true(fake_wait_final(&nodes[2], 200));
     assert_int_equal(fake_stat(&nodes[2], "local_state"), 5);
     char *comment = fake_stat_text(&nodes[2], "local_state_comment");
     assert_string_equal(comment, "Inconsistent");
     free(comment);
     assert_int_equal(fake_add(&nodes[2], &seed, 1, 1, 5), 1047);
-    assert_true(fake_wait_view(&nodes[0], true, 2, 20));
+    assert_true(fake_wait_view(&nodes[0], true, 2, 200));
     assert_int_equal(fake_add(&nodes[1], &seed, 8, 1, 5), 0);
     assert_equal_nodes(2);
     fake_stop(&nodes[2]); /* and comes back with a snapshot */
     nodes[2].poison_row = -1;
     nodes[2].position = (struct abi_gtid){{{0}}, -1};
     assert_int_equal(fake_start(&nodes[2], addresses, false, ""), 0);
-    assert_true(fake_wait_synced(&nodes[2], 20));
+    assert_true(fake_wait_synced(&nodes[2], 200));
     assert_equal_nodes(3);
     stop_nodes(3);
 }
@@ -399,9 +399,9 @@ static void test_an_error_of_all_others_removes_the_origin(void **state) {
     start_nodes(3);
     nodes[1].poison_row = nodes[2].poison_row = 7;
     assert_int_equal(fake_add(&nodes[0], &seed, 7, 1, 5), 0);
-    assert_true(fake_wait_final(&nodes[0], 20));
+    assert_true(fake_wait_final(&nodes[0], 200));
     assert_int_equal(fake_stat(&nodes[0], "local_state"), 5);
-    assert_true(fake_wait_view(&nodes[1], true, 2, 20));
+    assert_true(fake_wait_view(&nodes[1], true, 2, 200));
     assert_int_equal(fake_add(&nodes[1], &seed, 8, 1, 5), 0);
     fake_wait_position(&nodes[2], fake_last_committed(&nodes[1]));
     assert_memory_equal(nodes[1].rows, nodes[2].rows, sizeof(nodes[1].rows));
@@ -416,9 +416,9 @@ static void test_bootstrap_is_refused_where_it_is_not_safe(void **state) {
     assert_int_equal(fake_start(&nodes[1], "", true, ""), 7);
     nodes[1].t.free(&nodes[1].t);
     assert_int_equal(fake_start(&nodes[0], "", true, ""), 0);
-    assert_true(fake_wait_synced(&nodes[0], 10));
+    assert_true(fake_wait_synced(&nodes[0], 200));
     assert_int_equal(fake_start(&nodes[1], addresses, false, ""), 0);
-    assert_true(fake_wait_synced(&nodes[1], 20));
+    assert_true(fake_wait_synced(&nodes[1], 200));
     assert_equal_nodes(2);
     stop_nodes(2);
 }
@@ -434,7 +434,7 @@ static void test_bad_starts(void **state) {
     /* nobody answers: the primary view does not come */
     assert_int_equal(fake_start(&nodes[0], "127.0.0.1:28690", false, "pc.wait_prim_timeout=PT2S"), 7);
     assert_int_equal(fake_connect(&nodes[0], "", true), 0); /* the same instance can try again */
-    assert_true(fake_wait_synced(&nodes[0], 10));
+    assert_true(fake_wait_synced(&nodes[0], 200));
     stop_nodes(1);
 }
 
