@@ -11,7 +11,7 @@
 
 #define CALENDAR_NS (1700000000 * XB_SECOND)
 
-bool vnet_is_allocating;
+volatile bool vnet_is_allocating;
 
 static int pipe_of(gmcast_conn conn) {
     return (int)((conn - 1) / 2);

@@ -93,7 +93,7 @@ struct vnet {
 };
 
 /* True while the network itself takes memory, which never fails in the tests that make allocations fail. */
-extern bool vnet_is_allocating;
+extern volatile bool vnet_is_allocating;
 
 struct vnet *vnet_new(void);
 void vnet_free(struct vnet *net);
