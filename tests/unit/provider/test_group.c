@@ -340,35 +340,6 @@ static void test_joining_and_rejoining_under_load(void **state) {
     stop_nodes(3);
 }
 
-static void test_a_partition_and_back(void **state) {
-    struct client clients[6];
-    _Atomic(bool) is_over = false;
-    (void)state;
-    start_nodes(3);
-    for (unsigned i = 0; i < 6; i++) {
-        start_client(&clients[i], &nodes[i % 3], i + 1, 0, FAKE_ROWS);
-        clients[i].is_over = &is_over;
-        clients[i].is_patient = true;
-        pthread_create(&clients[i].thread, NULL, run_client, &clients[i]);
-    }
-    for (int round = 0; round < 2; round++) {
-        struct abi_table *t = &nodes[2].t;
-        assert_int_equal(t->options_set(t, "gmcast.isolate=1"), 0);
-        assert_true(fake_wait_view(&nodes[0], true, 2, 200));
-        assert_true(fake_wait_view(&nodes[2], false, 1, 200));
-        assert_int_equal(fake_toi(&nodes[2], 5, -1), 6);
-        assert_int_equal(t->sync_wait(t, NULL, 1, NULL), 3);
-        assert_int_equal(t->options_set(t, "gmcast.isolate=0"), 0);
-        assert_true(fake_wait_synced(&nodes[2], 200));
-    }
-    atomic_store(&is_over, true);
-    for (int i = 0; i < 6; i++) pthread_join(clients[i].thread, NULL);
-    for (int i = 0; i < 3; i++) assert_true(fake_wait_view(&nodes[i], true, 3, 200));
-    assert_equal_nodes(3);
-    assert_true(clients[2].refused + clients[5].refused > 0);
-    stop_nodes(3);
-}
-
 static void test_a_node_that_is_alone_with_its_error_leaves(void **state) {
     unsigned seed = 1;
     (void)state;
@@ -449,7 +420,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_isolated_statements_among_transactions),
         cmocka_unit_test(test_streaming),
         cmocka_unit_test(test_joining_and_rejoining_under_load),
-        cmocka_unit_test(test_a_partition_and_back),
         cmocka_unit_test(test_a_node_that_is_alone_with_its_error_leaves),
         cmocka_unit_test(test_an_error_of_all_others_removes_the_origin),
         cmocka_unit_test(test_bootstrap_is_refused_where_it_is_not_safe),
