@@ -88,7 +88,7 @@ struct client {
     struct fake_server *server;
     unsigned seed;
     int transactions, span, first;
-    bool is_streaming, is_patient; /* patient: goes on when the node is not connected */
+    bool is_streaming;
     _Atomic(bool) *is_over;
     int64_t done, refused;
     pthread_t thread;
@@ -106,7 +106,6 @@ static void *run_client(void *arg) {
             rc = fake_add(client->server, &client->seed, row, count, i % 100);
         if (rc == 0) client->done++;
         if (rc == 1047) client->refused++;
-        if (rc == 1047 && client->is_patient) sched_yield();
     }
     return NULL;
 }
@@ -340,6 +339,32 @@ static void test_joining_and_rejoining_under_load(void **state) {
     stop_nodes(3);
 }
 
+static void test_a_partition_and_back(void **state) {
+    struct client clients[6];
+    (void)state;
+    start_nodes(3);
+    for (unsigned i = 0; i < 6; i++) { /* those of the third node are refused most of the time, and end with the rest */
+        start_client(&clients[i], &nodes[i % 3], i + 1, 3000, FAKE_ROWS);
+        pthread_create(&clients[i].thread, NULL, run_client, &clients[i]);
+    }
+    for (int round = 0; round < 2; round++) {
+        struct abi_table *t = &nodes[2].t;
+        unsigned seed = 1;
+        assert_int_equal(t->options_set(t, "gmcast.isolate=1"), 0);
+        assert_true(fake_wait_view(&nodes[0], true, 2, 200));
+        assert_true(fake_wait_view(&nodes[2], false, 1, 200));
+        assert_int_equal(fake_add(&nodes[2], &seed, 3, 1, 1), 1047);
+        assert_int_equal(fake_toi(&nodes[2], 5, -1), 6);
+        assert_int_equal(t->sync_wait(t, NULL, 1, NULL), 3);
+        assert_int_equal(t->options_set(t, "gmcast.isolate=0"), 0);
+        assert_true(fake_wait_synced(&nodes[2], 200));
+    }
+    for (int i = 0; i < 6; i++) pthread_join(clients[i].thread, NULL);
+    for (int i = 0; i < 3; i++) assert_true(fake_wait_view(&nodes[i], true, 3, 200));
+    assert_equal_nodes(3);
+    stop_nodes(3);
+}
+
 static void test_a_node_that_is_alone_with_its_error_leaves(void **state) {
     unsigned seed = 1;
     (void)state;
@@ -420,6 +445,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_isolated_statements_among_transactions),
         cmocka_unit_test(test_streaming),
         cmocka_unit_test(test_joining_and_rejoining_under_load),
+        cmocka_unit_test(test_a_partition_and_back),
         cmocka_unit_test(test_a_node_that_is_alone_with_its_error_leaves),
         cmocka_unit_test(test_an_error_of_all_others_removes_the_origin),
         cmocka_unit_test(test_bootstrap_is_refused_where_it_is_not_safe),
