@@ -113,7 +113,8 @@ struct abi_init_args {
     const struct abi_buf *state;
     void (*logger_cb)(int level, const char *message);
     int (*connected_cb)(void *app_ctx, const struct abi_view_info *view);
-    int (*view_cb)(void *app_ctx, void *recv_ctx, const struct abi_view_info *view, const char *state, size_t state_len);
+    int (*view_cb)(void *app_ctx, void *recv_ctx, const struct abi_view_info *view, const char *state,
+                   size_t state_len);
     int (*sst_request_cb)(void *app_ctx, void **request, size_t *size);
     int (*encrypt_cb)(void *app_ctx, struct abi_enc_ctx *enc, const struct abi_buf *input, void *output, int direction,
                       bool is_last);

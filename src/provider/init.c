@@ -78,8 +78,8 @@ static int start_replicator(struct provider *provider, const struct abi_init_arg
     if (rc) return rc;
     /* Not at warning level: the server's own test suites take every unknown warning for a failure. */
     if (!tls)
-        xb_log_info(&provider->log, "WARNING: group communication and state transfers are NOT ENCRYPTED: set socket.ssl_key, "
-                                    "socket.ssl_cert and socket.ssl_ca in wsrep_provider_options");
+        xb_log_info(&provider->log, "WARNING: group communication and state transfers are NOT ENCRYPTED: set "
+                                    "socket.ssl_key, socket.ssl_cert and socket.ssl_ca in wsrep_provider_options");
     xb_options_text(provider->options, "base_dir", dir, sizeof(dir));
     struct replicator_config config = {
         .node_name = args->node_name ? args->node_name : "",

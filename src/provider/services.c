@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Optional services of the server (spec 01 section 5). Their entry points carry no context, so what they set is the only
- * state of the library that is not in a provider. Each counts its users; the last one to go takes the callback away, and
- * waits until nobody is inside it.
+ * Optional services of the server (spec 01 section 5). Their entry points carry no context, so what they set is the
+ * only state of the library that is not in a provider. Each counts its users; the last one to go takes the callback
+ * away, and waits until nobody is inside it.
  */
 #include "provider/provider.h"
 

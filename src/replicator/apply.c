@@ -163,7 +163,7 @@ static bool leave_receivers(struct replicator *rep, bool is_forced) {
         pthread_cond_broadcast(&rep->queue.wake); /* the thread with the final view may wait for the others */
     }
     pthread_mutex_unlock(&rep->queue.lock);
-    if (!may_go) xb_log_warning(rep->log, "The last applier thread is asked to end: it stays, or nothing would be applied");
+    if (!may_go) xb_log_warning(rep->log, "The last applier thread is asked to end: it stays, to go on applying");
     return may_go;
 }
 

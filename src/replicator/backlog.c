@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is ordered while this node lacks state. It cannot be certified yet, so it is kept as it came (the bytes are in the
- * history) and taken up in order when the transfer is over, in batches, so that the network is not kept waiting.
+ * What is ordered while this node lacks state. It cannot be certified yet, so it is kept as it came (the bytes are in
+ * the history) and taken up in order when the transfer is over, in batches, so that the network is not kept waiting.
  * Group thread.
  */
 #include "replicator/internal.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Brute-force abort: an ordered write set removes a local transaction that is in its way (spec 01 section 11, 07 section
- * 8.4). The caller holds locks of the server and its storage engine, so nothing here waits but for the victim's own lock,
- * which nobody holds while waiting. The state is changed first, then the one place where the victim can be waiting is
- * interrupted; it looks at its state whenever it takes its lock again.
+ * Brute-force abort: an ordered write set removes a local transaction that is in its way (spec 01 section 11, 07
+ * section 8.4). The caller holds locks of the server and its storage engine, so nothing here waits but for the victim's
+ * own lock, which nobody holds while waiting. The state is changed first, then the one place where the victim can be
+ * waiting is interrupted; it looks at its state whenever it takes its lock again.
  */
 #include "replicator/internal.h"
 

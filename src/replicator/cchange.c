@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Configuration changes (spec 07 section 5, 01 section 8.5), in two steps. In the group thread, at once and in order: the
- * change takes its seqno in the certification index and the history, or it turns out that this node lacks state, and
- * ordering stops until a transfer is over. At an applier, alone: the server is told, and the node's state follows.
+ * Configuration changes (spec 07 section 5, 01 section 8.5), in two steps. In the group thread, at once and in order:
+ * the change takes its seqno in the certification index and the history, or it turns out that this node lacks state,
+ * and ordering stops until a transfer is over. At an applier, alone: the server is told, and the node's state follows.
  */
 #include "replicator/internal.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The donor's side of a state transfer (spec 07 section 14): an increment if this node's history reaches back far enough,
- * else a snapshot by the server, with the events that the joiner needs for its certification index.
+ * The donor's side of a state transfer (spec 07 section 14): an increment if this node's history reaches back far
+ * enough, else a snapshot by the server, with the events that the joiner needs for its certification index.
  *
- * The JOIN message ends the donation. It goes out at once, unless the server is to send a snapshot: then sst_sent brings
- * it, however late, even when this node has been out of the group meanwhile.
+ * The JOIN message ends the donation. It goes out at once, unless the server is to send a snapshot: then sst_sent
+ * brings it, however late, even when this node has been out of the group meanwhile.
  */
 #include "replicator/internal.h"
 #include "replicator/request.h"

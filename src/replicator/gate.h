@@ -2,10 +2,10 @@
 /*
  * A gate: puts work on consecutive seqnos in order (spec 01 section 9, 07 section 7). Two are kept, apply and commit.
  *
- * Every seqno passes a gate exactly once: entered and left, or cancelled. `last_left` is the end of the gapless prefix of
- * seqnos that have passed. All conditions have one form, last_left >= need: the commit gate needs seqno - 1, the apply
- * gate what the write set depends on. So a waiter stands in the list of the one seqno that it needs, and leaving wakes
- * exactly those whose seqno has come.
+ * Every seqno passes a gate exactly once: entered and left, or cancelled. `last_left` is the end of the gapless prefix
+ * of seqnos that have passed. All conditions have one form, last_left >= need: the commit gate needs seqno - 1, the
+ * apply gate what the write set depends on. So a waiter stands in the list of the one seqno that it needs, and leaving
+ * wakes exactly those whose seqno has come.
  *
  * Waiting is decided in one atomic word of the waiter, granted or interrupted, whichever comes first; so a brute-force
  * abort never waits for the gate, and a victim that has not yet arrived is turned away when it does.

@@ -265,6 +265,8 @@ struct xb_uuid node_own_uuid(struct replicator *rep);
 void node_set_own_uuid(struct replicator *rep, const struct xb_uuid *uuid);
 struct xb_uuid node_history(struct replicator *rep);
 void node_set_history(struct replicator *rep, const struct xb_uuid *history);
+/* Of a state transfer or recovery, for the server's event service; from, to: member statuses (spec 01 section 5). */
+void node_report_progress(struct replicator *rep, int from, int to, int64_t total, int64_t done);
 /* This node cannot go on: says why, leaves the group. Any thread, once. */
 void node_leave(struct replicator *rep, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same, and its data is wrong: the next start needs a snapshot. */

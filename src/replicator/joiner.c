@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The joiner's side of a state transfer (spec 07 sections 15 and 17). It runs inside the view that made it necessary, in
- * the applier that took the view, while the group thread keeps what is ordered and the other appliers help to apply the
- * increment. The certification index is ours meanwhile.
+ * The joiner's side of a state transfer (spec 07 sections 15 and 17). It runs inside the view that made it necessary,
+ * in the applier that took the view, while the group thread keeps what is ordered and the other appliers help to apply
+ * the increment. The certification index is ours meanwhile.
  *
  * A request names what this node has; the donor answers with an increment, or with a snapshot and the events that the
  * index needs. When a donor fails, or a stream breaks, and the server has a consistent position, the rest is asked for
@@ -180,7 +180,8 @@ static int receive_change(struct replicator *rep, const struct ist_event *event)
     if (!item) return -ENOMEM;
     struct view_item *view = &item->as.view;
     int rc = gcs_cchange_decode(&view->change, event->buf, event->size, &error);
-    if (!rc && view->change.seqno != event->seqno) rc = xb_fail(&error, -EPROTO, "it says %" PRId64, view->change.seqno);
+    if (!rc && view->change.seqno != event->seqno)
+        rc = xb_fail(&error, -EPROTO, "it says %" PRId64, view->change.seqno);
     if (rc) {
         xb_log_error(rep->log, "IST: configuration change %" PRId64 ": %s", event->seqno, error.text);
         item_free(item);
@@ -223,11 +224,7 @@ static void ist_end(void *ctx, int result, int64_t last, const struct xb_error *
 }
 
 static void ist_progress(void *ctx, int64_t total, int64_t done) {
-    struct replicator *rep = ctx;
-    char json[160];
-    snprintf(json, sizeof(json),
-             "{ \"from\": 1, \"to\": 3, \"total\": %" PRId64 ", \"done\": %" PRId64 ", \"undefined\": -1 }", total, done);
-    rep->callbacks.event(rep->callbacks.ctx, "progress", json);
+    node_report_progress(ctx, 1, 3, total, done);
 }
 
 static bool ist_is_allowed(void *ctx, const char *host) {
@@ -482,8 +479,8 @@ static int hand_over(struct joiner *joiner, int code) {
     return link_call(&joiner->rep->link, &handover.task);
 }
 
-/* Tells the group that this transfer is over without success, and waits until all know it: then this node may ask again.
- * -> 0 or -ECANCELED */
+/* Tells the group that this transfer is over without success, and waits until all know it: then this node may ask
+ * again. -> 0 or -ECANCELED */
 static int give_up(struct joiner *joiner) {
     struct transfer *transfer = &joiner->rep->transfer;
     if (hand_over(joiner, -EINTR)) return -ECANCELED;

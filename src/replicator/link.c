@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The way to the group thread. Posting costs two atomic operations more than the member's own queue: they keep the member
- * from being freed under a poster, without a lock on the path of every transaction.
+ * The way to the group thread. Posting costs two atomic operations more than the member's own queue: they keep the
+ * member from being freed under a poster, without a lock on the path of every transaction.
  */
 #include "replicator/internal.h"
 

@@ -114,12 +114,16 @@ static bool is_payload_intact(void *ctx, enum gcache_type type, const void *buf,
     return !writeset_read(&ws, buf, size, NULL) && !writeset_check(&ws, NULL);
 }
 
-static void recovery_progress(void *ctx, int64_t total, int64_t done) {
-    struct replicator *rep = ctx;
+void node_report_progress(struct replicator *rep, int from, int to, int64_t total, int64_t done) {
     char json[160];
     snprintf(json, sizeof(json),
-             "{ \"from\": 0, \"to\": 0, \"total\": %" PRId64 ", \"done\": %" PRId64 ", \"undefined\": -1 }", total, done);
+             "{ \"from\": %d, \"to\": %d, \"total\": %" PRId64 ", \"done\": %" PRId64 ", \"undefined\": -1 }", from, to,
+             total, done);
     rep->callbacks.event(rep->callbacks.ctx, "progress", json);
+}
+
+static void recovery_progress(void *ctx, int64_t total, int64_t done) {
+    node_report_progress(ctx, 0, 0, total, done);
 }
 
 static int open_history(struct replicator *rep, struct xb_error *error) {
@@ -310,9 +314,9 @@ void replicator_free(struct replicator *rep) {
 
 static bool may_bootstrap(struct replicator *rep) {
     if (state_file_get(rep->state_file).is_safe_to_bootstrap) return true;
-    xb_log_error(rep->log, "It may not be safe to bootstrap the cluster from this node. It was not the last one to leave "
-                           "the cluster and may not contain all the updates. To force cluster bootstrap with this node, "
-                           "edit the grastate.dat file manually and set safe_to_bootstrap to 1 .");
+    xb_log_error(rep->log, "It may not be safe to bootstrap the cluster from this node. It was not the last one to "
+                           "leave the cluster and may not contain all the updates. To force cluster bootstrap with "
+                           "this node, edit the grastate.dat file manually and set safe_to_bootstrap to 1 .");
     return false;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Options at run time (spec 09 section 4): what each one changes, here or in the layers of the group. The value has been
- * checked against the table and stored; whoever called takes it back if this fails.
+ * Options at run time (spec 09 section 4): what each one changes, here or in the layers of the group. The value has
+ * been checked against the table and stored; whoever called takes it back if this fails.
  */
 #include "replicator/internal.h"
 
@@ -172,7 +172,7 @@ static void run_certify(struct member_task *task, struct group *group, int64_t n
 
 static int apply_certify(struct replicator *rep) {
     struct certify_task certify = {.task.run = run_certify, .rep = rep};
-    if (link_call(&rep->link, &certify.task)) run_certify(&certify.task, NULL, 0); /* not connected: nobody else is there */
+    if (link_call(&rep->link, &certify.task)) run_certify(&certify.task, NULL, 0); /* nobody else is there then */
     return 0;
 }
 

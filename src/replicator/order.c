@@ -2,9 +2,9 @@
 /*
  * The group thread's side: every ordered action of this node comes through here once, in its place.
  *
- * A write set is read, certified, rewritten and filed right here (spec 06 sections 9 to 12), then its verdict goes to the
- * client thread that waits for it or to the appliers' queue. Nothing here waits. When this node cannot go on, nothing
- * more is certified or filed: the position stays where it was true.
+ * A write set is read, certified, rewritten and filed right here (spec 06 sections 9 to 12), then its verdict goes to
+ * the client thread that waits for it or to the appliers' queue. Nothing here waits. When this node cannot go on,
+ * nothing more is certified or filed: the position stays where it was true.
  */
 #include "replicator/internal.h"
 
@@ -99,8 +99,8 @@ static int read_writeset(struct replicator *rep, const struct gcs_action *action
     int rc = writeset_read(ws, action->buf, action->size, &error);
     if (!rc && !is_own) rc = writeset_check(ws, &error);
     if (rc)
-        node_leave(rep, "Write set %" PRId64 " from %s cannot be read: %s. It would be the same for every node; the node "
-                   "that sent it is faulty", action->seqno, XB_UUID_TEXT(&action->sender_uuid), error.text);
+        node_leave(rep, "Write set %" PRId64 " from %s cannot be read: %s. It would be the same for every node; the "
+                   "node that sent it is faulty", action->seqno, XB_UUID_TEXT(&action->sender_uuid), error.text);
     return rc;
 }
 
@@ -236,8 +236,9 @@ static void take_writeset(struct replicator *rep, const struct gcs_action *actio
 /* ---- commit cuts and reports ---- */
 
 /*
- * Purges index and history up to the group's commit cut, as far as this node has come itself. How far an index is purged
- * changes no verdict (spec 06 section 19), so nobody has to wait for the rest: it is done when its time has come.
+ * Purges index and history up to the group's commit cut, as far as this node has come itself. How far an index is
+ * purged changes no verdict (spec 06 section 19), so nobody has to wait for the rest: it is done when its time has
+ * come.
  */
 static void carry_out_cut(struct replicator *rep) {
     struct order *order = &rep->order;

@@ -23,9 +23,10 @@ void exclusive_end(struct replicator *rep) {
 }
 
 /*
- * For what appliers process alone. The queue is suspended then, and a local transaction above may have entered the apply
- * gate although write sets before it still are in the queue: to wait for it would be to wait for ever. So the line is
- * drawn at the commit gate, where order is strict: what has entered there finishes, what is above stays outside.
+ * For what appliers process alone. The queue is suspended then, and a local transaction above may have entered the
+ * apply gate although write sets before it still are in the queue: to wait for it would be to wait for ever. So the
+ * line is drawn at the commit gate, where order is strict: what has entered there finishes, what is above stays
+ * outside.
  */
 int64_t quiet_begin(struct replicator *rep, int64_t position) {
     int64_t seqno = gate_hold(&rep->commit, position);

@@ -15,7 +15,8 @@ enum replicator_status replicator_preordered_collect(struct replicator *rep, voi
         *opaque = trx;
     }
     for (size_t i = 0; i < count; i++)
-        if (writeset_builder_add_data(trx->builder, WRITESET_DATA_ORDERED, data[i].iov_base, data[i].iov_len, is_copied))
+        if (writeset_builder_add_data(trx->builder, WRITESET_DATA_ORDERED, data[i].iov_base, data[i].iov_len,
+                                      is_copied))
             return REPLICATOR_TRX_FAIL;
     return REPLICATOR_OK;
 }

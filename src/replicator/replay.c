@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Replay (spec 01 section 12, 07 section 8.5): a transaction was removed by a brute-force abort although its write set is
- * ordered and has passed. Its place in the order cannot be given up, so its own client thread applies the write set, when
- * everything before it is committed and nothing can be in its way any more.
+ * Replay (spec 01 section 12, 07 section 8.5): a transaction was removed by a brute-force abort although its write set
+ * is ordered and has passed. Its place in the order cannot be given up, so its own client thread applies the write set,
+ * when everything before it is committed and nothing can be in its way any more.
  */
 #include "replicator/internal.h"
 

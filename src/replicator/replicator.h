@@ -6,12 +6,12 @@
  * How work travels. A client thread collects a transaction's keys and data, posts the finished write set to the group
  * thread and sleeps on one word. The group thread gets it back in its place of the total order, certifies it there and
  * then, files it in the history, and wakes the client with the verdict; write sets of other nodes get their verdict the
- * same way and go to the appliers' queue. So certification is done once, in one thread, in order, and needs no lock. What
- * remains to be ordered among threads are applying and committing, by two gates (gate.h).
- * While this node lacks state, ordered actions are kept uncertified and taken up when the transfer is over.
+ * same way and go to the appliers' queue. So certification is done once, in one thread, in order, and needs no lock.
+ * What remains to be ordered among threads are applying and committing, by two gates (gate.h). While this node lacks
+ * state, ordered actions are kept uncertified and taken up when the transfer is over.
  *
- * Threads: every function from any thread between replicator_new and replicator_free; calls for one transaction from one
- * thread at a time, but for abort_certification and rollback, which may come at any time. No lock is held while the
+ * Threads: every function from any thread between replicator_new and replicator_free; calls for one transaction from
+ * one thread at a time, but for abort_certification and rollback, which may come at any time. No lock is held while the
  * server is called. Statuses, flags and types have the values of the provider interface, so its layer only translates.
  *
  * Nothing here ends the process: when this node cannot go on it says why in one line, marks the saved state if its data

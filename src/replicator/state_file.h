@@ -5,8 +5,8 @@
  *
  * While the node runs the file says seqno -1, since the storage engine knows better. While data may be half changed (a
  * statement in total order isolation, a snapshot being received) it says nil, so that a crash then leads to a full
- * transfer; so it does for good once the node is corrupt. Server scripts read the file, so its layout is fixed, and it is
- * written in place, in one piece below the size of a disk sector.
+ * transfer; so it does for good once the node is corrupt. Server scripts read the file, so its layout is fixed, and it
+ * is written in place, in one piece below the size of a disk sector.
  *
  * Threads: every function from any thread.
  */

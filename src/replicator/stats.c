@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Status variables (spec 01 section 25): the fixed ones in their order, then what the group layers report, then our own.
- * What belongs to the group thread is asked for there; that never waits for a gate.
+ * Status variables (spec 01 section 25): the fixed ones in their order, then what the group layers report, then our
+ * own. What belongs to the group thread is asked for there; that never waits for a gate.
  */
 #include "replicator/internal.h"
 
@@ -141,7 +141,7 @@ static void add_queues(struct replicator *rep, struct replicator_stats *stats, c
     add_double(stats, "local_recv_queue_avg", gcs->recv_queue_avg);
     add_integer(stats, "local_cached_downto", gcache_min(rep->cache));
     add_integer(stats, "flow_control_paused_ns", gcs->fc_paused_ns);
-    add_double(stats, "flow_control_paused", since_ns > 0 && paused_ns > 0 ? (double)paused_ns / (double)since_ns : 0.0);
+    add_double(stats, "flow_control_paused", paused_ns > 0 ? mean(paused_ns, since_ns) : 0.0);
     add_integer(stats, "flow_control_sent", gcs->fc_sent);
     add_integer(stats, "flow_control_recv", gcs->fc_received);
     add_text(stats, "flow_control_active", gcs->fc_is_active ? "true" : "false");
@@ -205,7 +205,8 @@ struct peer_list {
 
 static void list_peer(void *ctx, const struct xb_uuid *peer, const char *address, const struct tls_info *tls) {
     struct peer_list *list = ctx;
-    int n = snprintf(list->text + list->used, sizeof(list->text) - list->used, "%s%s|%s|%s|%s|%s", list->used ? ";" : "",
+    int n = snprintf(list->text + list->used, sizeof(list->text) - list->used, "%s%s|%s|%s|%s|%s",
+                     list->used ? ";" : "",
                      XB_UUID_TEXT(peer), address, tls ? tls->version : "plaintext", tls ? tls->cipher : "",
                      tls ? tls->peer_subject : "");
     if (n > 0 && (size_t)n < sizeof(list->text) - list->used)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Streaming replication beyond the common path (spec 01 section 13, 07 section 8.7): rollback fragments, and the end of
- * a transaction that another connection left prepared. Both are write sets that nobody waits for; they come back through
- * the appliers, here as well as elsewhere.
+ * a transaction that another connection left prepared. Both are write sets that nobody waits for; they come back
+ * through the appliers, here as well as elsewhere.
  */
 #include "replicator/internal.h"
 

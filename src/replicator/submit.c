@@ -74,8 +74,9 @@ static bool is_doomed(struct trx *trx) {
     return certify_is_doomed(rep->order.certify, &keys, &trx->ordered.source, node_last_committed(rep), &conflict);
 }
 
-/* When a component becomes primary again, a member that has restarted may be up to date without a transfer, so its index
- * is empty: for a write set that has not seen all that went before it would come to another verdict than the others. */
+/* When a component becomes primary again, a member that has restarted may be up to date without a transfer, so its
+ * index is empty: for a write set that has not seen all that went before it would come to another verdict than the
+ * others. */
 static bool may_send(struct replicator *rep) {
     return node_last_committed(rep) >= rep->order.reunion_seqno;
 }

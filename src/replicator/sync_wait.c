@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Causal reads (spec 01 section 18, 07 section 8.10): ask for a position of the group that includes everything committed
- * anywhere before the call, then wait until it has been committed here. A reader that gives up leaves its question to the
- * answer that is still to come.
+ * Causal reads (spec 01 section 18, 07 section 8.10): ask for a position of the group that includes everything
+ * committed anywhere before the call, then wait until it has been committed here. A reader that gives up leaves its
+ * question to the answer that is still to come.
  */
 #include "replicator/internal.h"
 

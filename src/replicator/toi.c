@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Total order isolation (spec 01 section 14, 07 section 8.8): a statement that runs on every node at its place of the
- * order, with everything before it finished and nothing after it committed. On its own node it is found by its connection.
+ * order, with everything before it finished and nothing after it committed. On its own node it is found by its
+ * connection.
  */
 #include "replicator/internal.h"
 

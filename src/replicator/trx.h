@@ -93,7 +93,8 @@ struct trx {
     struct trx *next;                /* of its bucket */
 };
 
-/* With the lock held. A transition that the table forbids is a bug of ours: it is logged, and not made. -> false then */
+/* With the lock held. A transition that the table forbids is a bug of ours: it is logged, and not made. -> false then
+ * */
 bool trx_set_state(struct trx *trx, enum trx_state to);
 static inline enum trx_state trx_get_state(struct trx *trx) {
     return atomic_load(&trx->state);
