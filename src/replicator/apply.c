@@ -62,10 +62,13 @@ static void apply_join(struct replicator *rep, const struct item *item) {
     if (node_get_state(rep) == NODE_JOINED) return;
     node_set_state(rep, NODE_JOINED);
     atomic_store(&rep->transfer_state, TRANSFER_NONE);
+    rep->catch_up = atomic_load(&rep->queue.length);
+    node_report_progress(rep, 3, 4, rep->catch_up, 0);
 }
 
 static void apply_sync(struct replicator *rep) {
     if (!node_set_state(rep, NODE_SYNCED)) return;
+    node_report_progress(rep, 3, 4, rep->catch_up, rep->catch_up);
     if (rep->callbacks.synced(rep->callbacks.ctx)) node_leave(rep, "The server failed to become synced");
 }
 

@@ -242,6 +242,7 @@ struct replicator {
     struct counters counters;
     struct baseline baseline;
     _Atomic(uint64_t) preordered_id;
+    int64_t catch_up; /* actions that waited when this node had joined */
 
     pthread_mutex_t pause_lock; /* held while paused, and while anything but write sets is processed */
     pthread_cond_t pause_changed;

@@ -8,6 +8,7 @@
  */
 #include "replicator/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 void *order_alloc(void *ctx, size_t size) {
@@ -355,9 +356,16 @@ void order_action(void *ctx, const struct gcs_action *action, int64_t now_ns) {
     order_take(ctx, action, NULL);
 }
 
+static void tell_eviction(struct replicator *rep, const char *message) {
+    char json[XB_ERROR_TEXT_SIZE + 64];
+    snprintf(json, sizeof(json), "{\"status\": \"evicted\", \"message\": \"%s\"}", message);
+    rep->callbacks.event(rep->callbacks.ctx, "event", json);
+}
+
 void order_left(void *ctx, int code, const struct xb_error *error, bool is_conflict) {
     struct replicator *rep = ctx;
     struct order *order = &rep->order;
+    if (code == -EACCES && error) tell_eviction(rep, error->text);
     if (code && error)
         xb_log_error(rep->log, "The connection to the group is lost: %s%s", error->text,
                      is_conflict ? " (another primary component exists; restart to join it)" : "");
