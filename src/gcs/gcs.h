@@ -58,7 +58,8 @@ struct gcs_submission {
     bool is_out_of_order; /* past waiting ones and past flow control: rollback fragments (section 13.1) */
     /* Called once per sending attempt when the action's turn has come, right before its first fragment is built: the
      * write set gets its last seen seqno and its header checksum here. May be NULL. May refuse by returning a negative
-     * errno: then done is called with it (an aborted transaction). */
+     * errno: then done is called with it (an aborted transaction); -EAGAIN: not yet, it is asked again soon, and
+     * everything behind it waits. */
     int (*prepare)(struct gcs_submission *submission);
     /* Called exactly once, always. WRITESET: result 0 and the action as delivered (its buffer is in the history and
      * belongs to the receiver), or a negative errno and action NULL: -EINTR cancelled, -ENOTCONN not in a primary

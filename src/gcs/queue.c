@@ -165,6 +165,11 @@ static void begin(struct gcs *gcs, struct gcs_submission *s) {
     struct gcs_sender *sender = &gcs->sender;
     take(queue_of(gcs, s), s);
     int result = s->prepare ? s->prepare(s) : 0;
+    if (result == -EAGAIN) {
+        push_front(queue_of(gcs, s), s);
+        gcs->is_refused = true;
+        return;
+    }
     if (result) {
         gcs_finish(gcs, s, result, NULL);
         return;
