@@ -59,6 +59,7 @@ struct check {
     struct primary_view *views;
     size_t view_count, view_capacity;
     int64_t last_acknowledged;
+    int64_t held[NODES_MAX];
     struct check_counts counts;
     struct lineage nowhere; /* what is beyond all bounds, after the run has failed */
     struct entry nothing;
@@ -67,6 +68,7 @@ struct check {
 struct check *check_new(void) {
     struct check *check = calloc(1, sizeof(*check));
     check->last_acknowledged = -1;
+    for (int i = 0; i < NODES_MAX; i++) check->held[i] = -1;
     return check;
 }
 
@@ -119,11 +121,34 @@ static struct entry *entry_of(struct check *check, struct lineage *lineage, int6
     return &lineage->entries[seqno];
 }
 
+void check_holds(struct check *check, int node, int64_t seqno) {
+    check->held[node] = seqno;
+}
+
+/* All from seqno on was lost with the processes that had delivered it, before any client was told. */
+static bool is_gone(const struct check *check, int64_t seqno) {
+    for (int i = 0; i < NODES_MAX; i++)
+        if (check->held[i] >= seqno) return false;
+    return check->last_acknowledged < seqno;
+}
+
+static void forget_from(struct check *check, struct lineage *lineage, int64_t seqno) {
+    for (size_t i = (size_t)seqno; i < lineage->count; i++) {
+        if (lineage->entries[i].type == ENTRY_WRITESET)
+            check->submissions[lineage->entries[i].submission].seqno = -1;
+        lineage->entries[i] = (struct entry){.type = ENTRY_NONE};
+    }
+    for (size_t i = (size_t)seqno; i < lineage->vote_count; i++) lineage->vote_values[i] = INT64_MIN;
+}
+
 /* -> the entry, new or equal to what it was */
-static struct entry *entry_agree(struct check *check, int node, const struct xb_uuid *group_uuid, int64_t seqno,
-                                 enum entry_type type, struct xb_hash128 digest, const struct xb_uuid *sender,
-                                 bool *is_new) {
-    struct entry *entry = entry_of(check, lineage_of(check, group_uuid), seqno);
+static struct entry *entry_agree(struct check *check, int node, bool has_state, const struct xb_uuid *group_uuid,
+                                 int64_t seqno, enum entry_type type, struct xb_hash128 digest,
+                                 const struct xb_uuid *sender, bool *is_new) {
+    struct lineage *lineage = lineage_of(check, group_uuid);
+    struct entry *entry = entry_of(check, lineage, seqno);
+    if (entry->type != ENTRY_NONE && is_gone(check, seqno)) forget_from(check, lineage, seqno);
+    if (has_state && check->held[node] < seqno) check->held[node] = seqno;
     *is_new = entry->type == ENTRY_NONE;
     if (*is_new) {
         entry->type = type;
@@ -139,11 +164,12 @@ static struct entry *entry_agree(struct check *check, int node, const struct xb_
     return entry;
 }
 
-void check_writeset(struct check *check, int node, const struct xb_uuid *group_uuid, int64_t seqno, const void *bytes,
-                    size_t size, const struct xb_uuid *sender, uint64_t submission, int64_t last_seen) {
+void check_writeset(struct check *check, int node, bool has_state, const struct xb_uuid *group_uuid, int64_t seqno,
+                    const void *bytes, size_t size, const struct xb_uuid *sender, uint64_t submission,
+                    int64_t last_seen) {
     bool is_new;
-    struct entry *entry = entry_agree(check, node, group_uuid, seqno, ENTRY_WRITESET, xb_fast_hash128(bytes, size),
-                                      sender, &is_new);
+    struct entry *entry = entry_agree(check, node, has_state, group_uuid, seqno, ENTRY_WRITESET,
+                                      xb_fast_hash128(bytes, size), sender, &is_new);
     if (is_new) {
         check->counts.ordered++;
         entry->submission = submission;
@@ -166,7 +192,7 @@ void check_writeset(struct check *check, int node, const struct xb_uuid *group_u
         check_fail(check, "write set %lld has seen %lld", (long long)seqno, (long long)last_seen);
 }
 
-void check_cchange(struct check *check, int node, const struct gcs_cchange *change) {
+void check_cchange(struct check *check, int node, bool has_state, const struct gcs_cchange *change) {
     struct gcs_cchange plain = *change; /* without the vote fields, which may differ */
     plain.vote_seqno = -1;
     plain.vote_value = 0;
@@ -174,8 +200,8 @@ void check_cchange(struct check *check, int node, const struct gcs_cchange *chan
     uint8_t *bytes = malloc(size);
     gcs_cchange_encode(&plain, bytes);
     bool is_new;
-    entry_agree(check, node, &change->group_uuid, change->seqno, ENTRY_CCHANGE, xb_fast_hash128(bytes, size),
-                &xb_uuid_nil, &is_new);
+    entry_agree(check, node, has_state, &change->group_uuid, change->seqno, ENTRY_CCHANGE,
+                xb_fast_hash128(bytes, size), &xb_uuid_nil, &is_new);
     if (is_new) check->counts.changes++;
     free(bytes);
 }

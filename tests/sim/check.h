@@ -42,10 +42,16 @@ struct check_state {
     uint64_t hash;
 };
 
-/* Delivered, in order. submission: number that the write set carries. */
-void check_writeset(struct check *check, int node, const struct xb_uuid *group_uuid, int64_t seqno, const void *bytes,
-                    size_t size, const struct xb_uuid *sender, uint64_t submission, int64_t last_seen);
-void check_cchange(struct check *check, int node, const struct gcs_cchange *change);
+/* The node has everything up to here and nothing beyond, as after a crash or a state transfer; what it delivers adds to
+ * that. What nobody has any more and nobody acknowledged may be replaced by something else. */
+void check_holds(struct check *check, int node, int64_t seqno);
+
+/* Delivered, in order. has_state: the node is not waiting for a state transfer, so this adds to what it holds.
+ * submission: number that the write set carries. */
+void check_writeset(struct check *check, int node, bool has_state, const struct xb_uuid *group_uuid, int64_t seqno,
+                    const void *bytes, size_t size, const struct xb_uuid *sender, uint64_t submission,
+                    int64_t last_seen);
+void check_cchange(struct check *check, int node, bool has_state, const struct gcs_cchange *change);
 void check_commit_cut(struct check *check, int node, const struct xb_uuid *group_uuid, int64_t seqno);
 /* map_lowest: the lowest seqno in the index map before the test, or seqno if the map was empty. */
 void check_verdict(struct check *check, int node, const struct xb_uuid *group_uuid, int64_t seqno, bool is_passed,

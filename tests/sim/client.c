@@ -14,9 +14,11 @@ static int64_t now(const struct sim_node *node) {
 static int on_prepare(struct gcs_submission *gcs) {
     struct submission *submission = (struct submission *)gcs;
     struct sim_node *node = submission->node;
-    if (submission->kind == SUBMIT_WRITESET)
-        writeset_builder_stamp(submission->builder, node->disk.state.seqno, WRITESET_PA_RANGE_MAX,
-                               SIM_CALENDAR_NS + now(node));
+    if (submission->kind != SUBMIT_WRITESET) return 0;
+    /* A member that restarted and is up to date has an empty index: nothing may depend on what went before. */
+    if (node->disk.state.seqno < node->reunion_seqno) return -EAGAIN;
+    writeset_builder_stamp(submission->builder, node->disk.state.seqno, WRITESET_PA_RANGE_MAX,
+                           SIM_CALENDAR_NS + now(node));
     return 0;
 }
 

@@ -138,6 +138,7 @@ static void crash(struct faults *faults, struct sim_node *node, bool is_silent) 
         cluster_trace(faults->cluster, node->index, "loses its disk");
         history_clear(&node->disk.history);
         node->disk.state = (struct check_state){.seqno = -1};
+        check_holds(faults->cluster->check, node->index, -1);
         node->disk.has_saved = false;
         faults->is_operator_needed = true;
     }

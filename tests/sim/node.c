@@ -134,6 +134,7 @@ static void end_process(struct sim_node *node) {
     replica_stop(node);
     certify_free(node->certify);
     client_stop(node);
+    check_holds(node->cluster->check, node->index, node->disk.state.seqno);
     node->group = NULL;
     node->certify = NULL;
 }

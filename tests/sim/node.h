@@ -123,6 +123,8 @@ struct sim_node {
     bool is_applying; /* an event for the end of the first job is under way */
     int64_t apply_ns; /* a write set costs this */
     int64_t cc_seqno, cc_lowest; /* spec 07 section 5.3 */
+    bool is_primary;          /* the last change delivered was a primary one */
+    int64_t reunion_seqno;    /* the last primary one that followed another; write sets wait until it is applied */
     int64_t needed_seqno;     /* of the change that asked for a transfer */
     int64_t transfer_seqno;   /* position after the transfer, -1 */
     uint64_t request_number;  /* of the running request */

@@ -84,6 +84,8 @@ void replica_start(struct sim_node *node) {
     node->is_donor = node->is_corrupt = node->is_joined = node->is_applying = node->is_voting = false;
     node->is_request_out = node->is_request_timed = false;
     node->requests_failed = 0;
+    node->is_primary = false;
+    node->reunion_seqno = -1;
     node->is_giving_up = false;
     node->group_uuid = xb_uuid_nil;
     node->items = NULL;
@@ -125,6 +127,12 @@ static uint64_t submission_number(const struct writeset *ws) {
     return ws->data.size >= 8 ? xb_load_le(ws->data.data, 8) : UINT64_MAX;
 }
 
+static bool has_state(const struct sim_node *node) {
+    struct gcs_status status;
+    gcs_get_status(group_gcs(node->group), &status, now(node));
+    return status.node_state >= GCS_NODE_DONOR;
+}
+
 static void inspect_writeset(struct sim_node *node, const struct gcs_action *action) {
     struct writeset ws;
     struct xb_error error;
@@ -135,8 +143,8 @@ static void inspect_writeset(struct sim_node *node, const struct gcs_action *act
     }
     cluster_trace(node->cluster, node->index, "delivers %lld: submission %lld, seen %lld", (long long)action->seqno,
                   (long long)submission_number(&ws), (long long)ws.header.seqno);
-    check_writeset(node->cluster->check, node->index, &node->group_uuid, action->seqno, action->buf, action->size,
-                   &action->sender_uuid, submission_number(&ws), ws.header.seqno);
+    check_writeset(node->cluster->check, node->index, has_state(node), &node->group_uuid, action->seqno, action->buf,
+                   action->size, &action->sender_uuid, submission_number(&ws), ws.header.seqno);
 }
 
 static void inspect_change(struct sim_node *node, const struct gcs_action *action) {
@@ -151,9 +159,11 @@ static void inspect_change(struct sim_node *node, const struct gcs_action *actio
                   action->seqno >= 0 && (size_t)action->seqno < change.member_count
                       ? gcs_node_state_name(change.members[action->seqno].state)
                       : "");
+    if (change.conf_id >= 0 && !node->is_primary) node->reunion_seqno = change.seqno;
+    node->is_primary = change.conf_id >= 0;
     if (change.conf_id >= 0) {
         node->group_uuid = change.group_uuid;
-        check_cchange(node->cluster->check, node->index, &change);
+        check_cchange(node->cluster->check, node->index, has_state(node), &change);
         if (action->seqno < 0 || (size_t)action->seqno >= change.member_count ||
             !xb_uuid_equal(&change.members[action->seqno].uuid, &node->uuid))
             check_fail(node->cluster->check, "node %d is not member %lld of change %lld", node->index,
@@ -480,6 +490,7 @@ bool replica_process(struct sim_node *node) {
     }
     if (node->is_corrupt && !node->is_leaving) {
         node->disk.state = (struct check_state){.seqno = -1};
+        check_holds(node->cluster->check, node->index, -1);
         history_clear(&node->disk.history);
         node_leave(node);
         is_busy = true;

@@ -233,6 +233,7 @@ static void take_transfer(struct sim_node *node, const struct transfer *transfer
     int64_t last = transfer->first + (int64_t)transfer->count - 1;
     if (transfer->has_snapshot) {
         node->disk.state = transfer->snapshot;
+        check_holds(node->cluster->check, node->index, transfer->snapshot.seqno);
         history_clear(&node->disk.history);
     }
     if (transfer->count && last < node->needed_seqno)
