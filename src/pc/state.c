@@ -187,7 +187,7 @@ static enum decision decide_by_return(struct pc *pc) {
             if (id->type == VIEW_PRIM && (!last || view_id_compare(id, last) > 0)) last = id;
         }
     if (!last) {
-        xb_log_warning(pc->log, "PC: no nodes coming from prim view, prim not possible");
+        xb_log_warning(pc->log, "no nodes coming from prim view, prim not possible");
         return DECISION_NON_PRIMARY;
     }
     for (size_t i = 0; i < pc->collected_count; i++)

@@ -102,7 +102,7 @@ static bool has_claim(struct pc *pc) {
     if (majority == PC_QUORUM) return true;
     if (pc->is_closing) return false;
     if (majority == PC_SPLIT_BRAIN && pc->options.ignore_sb) {
-        xb_log_warning(pc->log, "PC: Ignoring possible split-brain (allowed by configuration) from view: %s; this "
+        xb_log_warning(pc->log, "Ignoring possible split-brain (allowed by configuration) from view: %s; this "
                                 "half goes on and may diverge from the other half", VIEW_ID_TEXT(&pc->current));
         return true;
     }
