@@ -25,13 +25,13 @@ static enum replicator_status abort_locked(struct replicator *rep, struct trx *v
     case TRX_MUST_REPLAY:
         return REPLICATOR_NOT_ALLOWED;
     case TRX_EXECUTING:
-    case TRX_CERTIFYING:
         trx_set_state(victim, TRX_MUST_ABORT);
         return REPLICATOR_OK;
     case TRX_REPLICATING:
         trx_set_state(victim, TRX_MUST_ABORT);
         trx_cancel_submission(victim);
         return REPLICATOR_OK;
+    case TRX_CERTIFYING:
     case TRX_APPLYING:
         trx_set_state(victim, TRX_MUST_ABORT);
         gate_interrupt(&victim->waiter);

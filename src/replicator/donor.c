@@ -54,13 +54,17 @@ static int start_sender(struct donation *donation, struct ist_sender *sender, in
     return rc;
 }
 
-static int donate(struct donation *donation, const struct replicator_gtid *state, bool is_bypass) {
+/* bypass: what the joiner has; NULL: a snapshot. It begins at a definite position: nothing commits until the server has
+ * taken the request. */
+static int donate(struct donation *donation, const struct replicator_gtid *bypass) {
     struct replicator *rep = donation->rep;
     atomic_store(&rep->is_donating, true); /* sst_sent may come before the callback returns */
     donation->is_joined_later = true;
-    if (!rep->callbacks.sst_donate(rep->callbacks.ctx, donation->recv_ctx, donation->container.sst,
-                                   donation->container.sst_size, state, is_bypass))
-        return 0;
+    struct replicator_gtid position = {donation->position.uuid, quiet_begin(rep, donation->position.seqno)};
+    int rc = rep->callbacks.sst_donate(rep->callbacks.ctx, donation->recv_ctx, donation->container.sst,
+                                       donation->container.sst_size, bypass ? bypass : &position, bypass != NULL);
+    quiet_end(rep);
+    if (!rc) return 0;
     atomic_store(&rep->is_donating, false);
     donation->is_joined_later = false;
     xb_log_warning(rep->log, "The server could not begin to donate its state");
@@ -81,7 +85,7 @@ static int donate_increment(struct donation *donation) {
     xb_log_info(rep->log, "IST: %" PRId64 " to %" PRId64 " to %s, preload from %" PRId64, first, bounds->cc_seqno,
                 donation->ist.address, bounds->cc_lowest);
     int rc = start_sender(donation, sender, bounds->cc_lowest);
-    if (!rc && donation->container.sst_size) rc = donate(donation, &state, true);
+    if (!rc && donation->container.sst_size) rc = donate(donation, &state);
     return rc == -ENOENT ? -ENOTRECOVERABLE : rc;
 }
 
@@ -100,7 +104,7 @@ static int donate_snapshot(struct donation *donation) {
     if (stats.nbo_count) return -EAGAIN;
     if (!donation->container.sst_size) return -ECANCELED;
     int rc = donation->container.is_plain ? 0 : stream_preload(donation);
-    return rc ? rc : donate(donation, &donation->position, false);
+    return rc ? rc : donate(donation, NULL);
 }
 
 static int serve(struct donation *donation) {
@@ -125,9 +129,7 @@ static int read_request(struct donation *donation, struct item *item) {
 }
 
 void donor_serve(struct replicator *rep, void *recv_ctx, struct item *item) {
-    struct donation donation = {.rep = rep, .recv_ctx = recv_ctx};
-    /* The server's snapshot begins at a definite position: nothing commits until the server has taken the request. */
-    donation.position = (struct replicator_gtid){node_history(rep), quiet_begin(rep, item->position)};
+    struct donation donation = {.rep = rep, .recv_ctx = recv_ctx, .position = {node_history(rep), item->position}};
     pthread_mutex_lock(&rep->identity_lock);
     donation.bounds = rep->bounds;
     donation.tls = rep->tls ? tls_context_ref(rep->tls) : NULL;
@@ -135,7 +137,6 @@ void donor_serve(struct replicator *rep, void *recv_ctx, struct item *item) {
     if (node_get_state(rep) != NODE_DONOR) node_set_state(rep, NODE_DONOR);
     int code = atomic_load(&rep->is_corrupt) ? -ECANCELED : read_request(&donation, item);
     if (!code) code = serve(&donation);
-    quiet_end(rep);
     if (code < 0) {
         xb_log_warning(rep->log, "This node cannot serve the state transfer: %s", strerror(-code));
         atomic_store(&rep->is_donating, false);

@@ -386,8 +386,7 @@ static void install_position(struct joiner *joiner, int64_t seqno) {
     gate_set_position(&rep->apply, seqno);
     gate_set_position(&rep->commit, seqno);
     joiner->position = seqno;
-    if (atomic_exchange(&rep->is_corrupt, false)) {
-        atomic_store(&rep->is_failed, false);
+    if (state_file_is_corrupt(rep->state_file)) {
         state_file_mark_restored(rep->state_file, history, -1);
     } else {
         state_file_set_position(rep->state_file, history, -1);
@@ -600,7 +599,7 @@ static int get_request(struct joiner *joiner) {
     }
     certify_get_stats(rep->certify, &stats);
     if (stats.nbo_count) joiner->sst_size = 0; /* its data is in the midst of an operation */
-    if (joiner->sst_size || (is_same && !atomic_load(&rep->is_corrupt))) return 0;
+    if (joiner->sst_size || is_same) return 0;
     node_leave(rep, "A full state transfer is needed, but the server is running already: restart it");
     return -ECANCELED;
 }

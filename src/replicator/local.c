@@ -76,14 +76,27 @@ static enum replicator_status abort_ordered(struct trx *trx, enum replicator_sta
     return is_commit ? REPLICATOR_BF_ABORT : of_fragment;
 }
 
+/* It has failed. While the node is paused it waits here with all others, as if its turn had not come; an aborter may
+ * throw it out. With the lock held. */
+static void take_failure(struct replicator *rep, struct trx *trx) {
+    atomic_fetch_add(&rep->counters.cert_failures, 1);
+    if (trx_get_state(trx) != TRX_MUST_ABORT) {
+        gate_waiter_init(&trx->waiter);
+        trx_set_state(trx, TRX_CERTIFYING);
+        pthread_mutex_unlock(&trx->lock);
+        int rc = gate_enter(&rep->apply, &trx->waiter, atomic_load(&trx->ordered.seqno), -1);
+        pthread_mutex_lock(&trx->lock);
+        if (!rc) trx->ordered.stage = ORDERED_APPLYING;
+    }
+    trx_set_state(trx, TRX_ABORTING);
+}
+
 /* The first moment with a seqno. With the lock held. */
 static enum replicator_status take_verdict(struct replicator *rep, struct trx *trx) {
     bool is_aborted = trx_get_state(trx) == TRX_MUST_ABORT;
     trx->last_fragment = atomic_load(&trx->ordered.seqno);
     if (!trx->ordered.is_passed) {
-        atomic_fetch_add(&rep->counters.cert_failures, 1);
-        if (!is_aborted) trx_set_state(trx, TRX_CERTIFYING);
-        trx_set_state(trx, TRX_ABORTING);
+        take_failure(rep, trx);
         return REPLICATOR_TRX_FAIL;
     }
     if (is_aborted) return abort_ordered(trx, REPLICATOR_TRX_FAIL);

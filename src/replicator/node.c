@@ -329,7 +329,9 @@ static void forget_connection(struct replicator *rep, const char *donor) {
     order->history = node_history(rep);
     order->position = node_last_committed(rep); /* the index stays with it (spec 01 section 8.6) */
     order->pending_cut = -1;
-    atomic_store(&rep->is_failed, atomic_load(&rep->is_corrupt));
+    /* A corrupt node has no position and no history any more; the saved state remembers until a snapshot has come. */
+    atomic_store(&rep->is_corrupt, false);
+    atomic_store(&rep->is_failed, false);
     transfer_reset(rep);
     pthread_mutex_lock(&rep->identity_lock);
     free(rep->donor);

@@ -380,6 +380,9 @@ static void test_a_node_that_is_alone_with_its_error_leaves(void **state) {
     assert_true(fake_wait_view(&nodes[0], true, 2, 200));
     assert_int_equal(fake_add(&nodes[1], &seed, 8, 1, 5), 0);
     assert_equal_nodes(2);
+    fake_disconnect(&nodes[2]); /* a running server cannot take the snapshot that it would need */
+    assert_int_equal(fake_connect(&nodes[2], addresses, false), 0);
+    assert_true(fake_wait_final(&nodes[2], 200));
     fake_stop(&nodes[2]); /* and comes back with a snapshot */
     nodes[2].poison_row = -1;
     nodes[2].position = (struct abi_gtid){{{0}}, -1};
