@@ -275,6 +275,7 @@ int64_t group_tick(struct group *group, int64_t now_ns, int64_t calendar_ns) {
     /* Last, since the layers above have sent: what they gave to EVS must not wait for its next timer. */
     next_ns = xb_earlier(next_ns, evs_tick(group->evs, now_ns));
     next_ns = xb_earlier(next_ns, gmcast_tick(group->gmcast, now_ns));
+    next_ns = xb_earlier(next_ns, gcs_deadline(group->gcs, now_ns)); /* EVS may have delivered to it just now */
     finish(group, now_ns);
     return group->phase == PHASE_OVER ? XB_NEVER : next_ns;
 }

@@ -36,17 +36,24 @@ void order_started(void *ctx, struct group *group) {
 
 /* ---- the queue of the appliers ---- */
 
+/* The appliers look at queue_below when they take an item. One may have been taken between the reading of the length and
+ * the storing of the mark: then nobody else would tell, and a STOP would stay in force for ever. So look again. */
 void order_tell_queue_length(struct replicator *rep, bool is_own) {
     struct order *order = &rep->order;
     struct gcs_queue_thresholds thresholds;
+    int64_t length;
     if (!order->gcs) return;
-    pthread_mutex_lock(&rep->queue.lock);
-    int64_t length = atomic_load(&rep->queue.length), bytes = rep->queue.bytes;
-    pthread_mutex_unlock(&rep->queue.lock);
-    gcs_set_queue_length(order->gcs, length + order->backlog_count, bytes + order->backlog_bytes, is_own,
-                         xb_clock_monotonic_ns());
-    gcs_get_queue_thresholds(order->gcs, &thresholds);
-    atomic_store(&order->queue_below, thresholds.below);
+    do {
+        pthread_mutex_lock(&rep->queue.lock);
+        length = atomic_load(&rep->queue.length);
+        int64_t bytes = rep->queue.bytes;
+        pthread_mutex_unlock(&rep->queue.lock);
+        gcs_set_queue_length(order->gcs, length + order->backlog_count, bytes + order->backlog_bytes, is_own,
+                             xb_clock_monotonic_ns());
+        gcs_get_queue_thresholds(order->gcs, &thresholds);
+        atomic_store(&order->queue_below, thresholds.below);
+        is_own = true; /* only the first look saw an item added */
+    } while (atomic_load(&rep->queue.length) < length);
 }
 
 void order_push(struct replicator *rep, struct item *item, bool is_own) {
