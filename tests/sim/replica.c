@@ -202,9 +202,6 @@ static bool take_at_once(struct sim_node *node, const struct gcs_action *action)
             return true;
         }
         return false;
-    case GCS_INCONSISTENCY:
-        check_fail(node->cluster->check, "node %d is ahead of its group", node->index);
-        return true;
     default:
         return false;
     }
