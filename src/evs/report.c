@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* JOIN and INSTALL on the wire: two numbers, for INSTALL the view to install, and the node list (spec 03 section 3.3). */
+/* JOIN and INSTALL on the wire: two numbers, for INSTALL the view to install, the node list (spec 03 section 3.3). */
 #include "evs/message.h"
 
 #include <errno.h>

@@ -151,7 +151,8 @@ static int enter_view(struct evs *evs, const struct evs_view *view) {
 }
 
 static void reset_timers(struct evs *evs) {
-    evs->install_timer_ns = evs->gap_repeat_ns = evs->join_due_ns = evs->probe_ns = evs->ask_ns = evs->job_ns = XB_NEVER;
+    evs->install_timer_ns = evs->gap_repeat_ns = evs->join_due_ns = XB_NEVER;
+    evs->probe_ns = evs->ask_ns = evs->job_ns = XB_NEVER;
     evs->check_ns = evs->now_ns + evs->options.inactive_check_period_ns;
     evs->last_check_ns = evs->sent_ns = evs->lag_since_ns = evs->now_ns;
     evs->is_lag_told = false;

@@ -107,7 +107,8 @@ static void check_trans(struct sim_proc *proc, const struct evs_view *view) {
         sim_fail(sim, proc, "transitional view %s after %s", VIEW_ID_TEXT(&view->id), VIEW_ID_TEXT(&proc->last_id));
     if (!has(view->members, view->member_count, &proc->uuid)) sim_fail(sim, proc, "not in the own transitional view");
     size_t total = view->member_count + view->left_count + view->partitioned_count;
-    if (total != proc->last_member_count) sim_fail(sim, proc, "transitional view: %zu of %zu", total, proc->last_member_count);
+    if (total != proc->last_member_count)
+        sim_fail(sim, proc, "transitional view: %zu of %zu", total, proc->last_member_count);
     for (size_t i = 0; i < proc->last_member_count; i++) {
         const struct xb_uuid *u = &proc->last_members[i];
         if (has(view->members, view->member_count, u) + has(view->left, view->left_count, u) +

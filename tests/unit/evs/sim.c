@@ -300,7 +300,8 @@ struct sim_proc *sim_start(struct sim *sim, int slot, int former, bool is_bootst
     struct evs_down down = {.ctx = proc, .broadcast = on_broadcast, .unicast = on_unicast, .allow = on_node,
                             .evict = on_node, .unevict = on_node};
     struct evs_up up = {.ctx = proc, .view = on_view, .message = on_message, .fatal = on_fatal};
-    proc->evs = evs_new(&proc->uuid, &sim->setting.options, restored, &down, &up, &proc->random, &sim->log, sim->now_ns);
+    proc->evs = evs_new(&proc->uuid, &sim->setting.options, restored, &down, &up, &proc->random, &sim->log,
+                        sim->now_ns);
     if (!proc->evs) abort();
     proc->is_alive = true;
     sim->procs[sim->proc_count++] = proc;

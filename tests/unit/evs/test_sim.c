@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Random histories of small clusters: crashes, restarts, pauses, partitions, merges, resets, losses, leaves, under load;
+ * Random histories of small clusters: crashes, restarts, pauses, partitions, merges, resets, losses, leaves, load;
  * then peace, in which all running processes must find together and deliver what they send.
  *
  * EVS_SIM_SEED=n runs one seed; EVS_SIM_FIRST=n and EVS_SIM_SEEDS=n choose others. A failure prints its seed.
@@ -260,7 +260,8 @@ int main(void) {
         count = 1;
     }
     for (uint64_t seed = first; seed < first + count; seed++) failed += !run_seed(seed, &totals);
-    printf("%llu seeds, %llu failed; %llu messages received, %llu views, %llu messages delivered, %llu gave up (seed %llu), "
+    printf("%llu seeds, %llu failed; %llu messages received, %llu views, %llu messages delivered, "
+           "%llu gave up (seed %llu), "
            "%llu install timeouts in peace; "
            "settled after %.3f s on average, %.3f s at most (seed %llu)\n",
            (unsigned long long)count, (unsigned long long)failed, (unsigned long long)totals.events,

@@ -83,7 +83,8 @@ static void check_vectors(const char *name, size_t expected[8]) {
             memcpy(copy, data, cut);
             int result = reencode(&source, copy, cut, out, false);
             if (!is_user || cut < fixed) {
-                if (result != -EPROTO && (data[0] >> 2 & 7) != EVS_TYPE_DELEGATE) fail_msg("cut at %zu of %zu", cut, size);
+                if (result != -EPROTO && (data[0] >> 2 & 7) != EVS_TYPE_DELEGATE)
+                    fail_msg("cut at %zu of %zu", cut, size);
             }
             free(copy);
         }
@@ -124,7 +125,8 @@ static void test_examples(void **state) {
     struct xb_uuid n3 = uuid_of("57b1804d-e7b1-11f1-a2e8-92bedcd12c1a");
     uint8_t b[256];
     struct evs_header h;
-    size_t size = from_hex("05000100 0e00000000000000 45a60bc2e7b111f181710b840cf86fe5 03000000 ff000000 0400000000000000 "
+    size_t size = from_hex("05000100 0e00000000000000 45a60bc2e7b111f181710b840cf86fe5 03000000 ff000000 "
+                           "0400000000000000 "
                            "0300000000000000", b);
     struct xb_reader r = xb_reader_init(b, size);
     assert_int_equal(evs_header_read(&r, &n3, &h), 0);
@@ -141,7 +143,8 @@ static void test_examples(void **state) {
     assert_int_equal(u.aru, 3);
     assert_int_equal(u.size, 0);
 
-    size = from_hex("2d020100 0900000000000000 45a60bc2e7b111f181710b840cf86fe5 03000000 0100000000000000 ffffffffffffffff "
+    size = from_hex("2d020100 0900000000000000 45a60bc2e7b111f181710b840cf86fe5 03000000 0100000000000000 "
+                    "ffffffffffffffff "
                     "45a60bc2e7b111f181710b840cf86fe5 0000000000000000 0000000000000000", b);
     r = xb_reader_init(b, size);
     struct evs_gap g;
@@ -166,7 +169,8 @@ static void test_extremes(void **state) {
     uint8_t good[256], b[256];
     size_t size = from_hex("30000100 0100000000000000 48aa9986e7b111f196d3ffce42259894 00000040 ffffffffffffffff "
                            "ffffffffffffffff 01000000 48aa9986e7b111f196d3ffce42259894 0100 ffffffffffffffff "
-                           "48aa9986e7b111f196d3ffce42259894 00000040 ffffffffffffffff 0000000000000000 ffffffffffffffff",
+                           "48aa9986e7b111f196d3ffce42259894 00000040 ffffffffffffffff 0000000000000000 "
+                           "ffffffffffffffff",
                            good);
     assert_int_equal(size, 122);
     static uint8_t out[MESSAGE_MAX];
@@ -193,11 +197,12 @@ static void test_extremes(void **state) {
     refuse(&n2, b, size);
     memcpy(b, good, size);
     refuse(&xb_uuid_nil, b, size);
-    b[1] = EVS_FLAG_SOURCE; /* then the view's UUID and type follow at other places: another source than the transport's */
+    b[1] = EVS_FLAG_SOURCE; /* the view's UUID is read as source: another one than the transport's */
     b[12] ^= 1;
     refuse(&n2, b, size);
     /* USER: negative and huge seqs. */
-    size = from_hex("05000100 0e00000000000000 45a60bc2e7b111f181710b840cf86fe5 03000000 ff000000 0400000000000000 "
+    size = from_hex("05000100 0e00000000000000 45a60bc2e7b111f181710b840cf86fe5 03000000 ff000000 "
+                           "0400000000000000 "
                     "0300000000000000", b);
     xb_store_le(b + 36, (uint64_t)-1, 8);
     refuse(&n2, b, size);
