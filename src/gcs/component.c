@@ -96,11 +96,11 @@ static void set_bootstrap(struct gcs *gcs, const struct pc_view *view, bool had_
         self->is_bootstrap = false; /* has counted what it received, but has not got the state */
         return;
     }
-    if (view->is_recollection) { /* as if restarted: the highest seqno of all shall count (section 7.1 step 3) */
-        gcs->primary_state = GCS_NODE_NON_PRIM;
-        gcs->primary_uuid = xb_uuid_nil;
-        gcs->primary_seqno = -1;
-        gcs->joined_count = 0;
+    if (view->is_recollection && gcs->counter >= 0) {
+        /* All members do this, so all that have state are equal candidates: the highest seqno counts, who restarted may
+         * bring it, and the flaw of section 7.1 step 2 has no effect. The view's number is higher than any of theirs. */
+        if (gcs->primary_state < GCS_NODE_DONOR) gcs->primary_state = GCS_NODE_JOINED;
+        gcs->primary_seqno = view->id.seq;
     }
     if (view->is_bootstrap && !xb_uuid_is_nil(&gcs->group_uuid))
         self->is_bootstrap = true;

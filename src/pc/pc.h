@@ -36,8 +36,8 @@ struct pc_member {
 struct pc_view {
     struct view_id id;
     bool is_bootstrap; /* the bootstrap mark */
-    /* With is_bootstrap: members that crashed may know more of the group's state than those that lived on, so nobody may
-     * insist on its part in the last primary component: the highest seqno counts (see promotion.c). */
+    /* PRIM: nobody was primary before, this node has been once, and all members have agreed that whoever has the highest
+     * seqno is to be followed, whether it lived on or crashed, and whatever it was the last member of (promotion.c). */
     bool is_recollection;
     const struct pc_member *members;
     size_t member_count;

@@ -175,8 +175,7 @@ bool pc_is_reported_evicted(const struct pc *pc, const struct xb_uuid *uuid);
 
 /* promotion.c */
 void pc_promote(struct pc *pc, int64_t now_ns); /* section 13.4 */
-/* Of the finished exchange: must the restarted nodes among the members be heard, because they were in the primary view
- * `last`, or in a later one? */
+/* Of the finished exchange: was a restarted member in a later primary view than `last`, and may this be heeded? */
 bool pc_has_later_memory(const struct pc *pc, const struct view_id *last);
 bool pc_is_recollection(const struct pc *pc);
 

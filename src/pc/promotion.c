@@ -4,17 +4,20 @@
  * of the last primary view that anyone recorded is there, they make themselves primary again.
  *
  * The stock rule is narrow (exactly the recorded members, nobody else: a fresh node blocks it), and beside it stands a
- * rule that loses data (section 6.5.1 B): if one member of the last primary component that a *living* node knows lived
- * on and the others restarted, the living one's state counts, although the others may have committed more: in the
- * moment of the crash, since a message that they delivered was still doubtful at the survivor, or for hours, in a
+ * rule that loses acknowledged data (section 6.5.1 B): if one member of the last primary component that a *living* node
+ * knows lived on and the others restarted, the living one's state counts, although the others may have committed more:
+ * in the moment of the crash, since a message that they delivered was still doubtful at the survivor, or for hours, in a
  * primary component that the survivor was cut off from. They then find themselves "ahead of the group" and are wiped.
+ * The choice among living ones has a flaw too (spec 05 section 7.1, "S stays").
  *
  * So our nodes say in their STATE, with a bit that the stock provider ignores, that they yield: they do not insist on
- * their part in the last primary component. If all members of a view say so and a restarted one remembers the last
- * primary view or a later one, then the view is left to promotion, whatever else is in it, provided that nobody knows a
- * later one, and gcs is told to take the highest seqno instead of the living one's (pc_view.is_recollection). If one
- * does not say so, it is a stock node, and the stock rules hold, so that all draw the same conclusion; then a fresh
- * node is the only addition that does no harm (section 17.6).
+ * their part in the last primary component. If all members of a view say so, then
+ *  - a primary view that a restarted member remembers and that is later than the last one of those that lived on keeps
+ *    these from re-forming theirs; the restarted ones may promote themselves in their presence, if nobody knows a later
+ *    one still;
+ *  - gcs is told to follow the highest seqno (pc_view.is_recollection).
+ * If one does not say so, it is a stock node, and the stock rules hold, so that all draw the same conclusion; then a
+ * fresh node is the only addition that does no harm (section 17.6).
  */
 #include "pc/pc_internal.h"
 
@@ -43,14 +46,13 @@ bool pc_has_later_memory(const struct pc *pc, const struct view_id *last) {
     if (!do_all_yield(pc)) return false;
     for (size_t i = 0; i < pc->collected_count; i++) {
         const struct pc_node *entry = pc_map_find(&pc->collected[i].map, &pc->collected[i].source);
-        if (is_restored(entry) && (entry->last_prim.seq > last->seq || is_same_view(&entry->last_prim, last)))
-            return true;
+        if (is_restored(entry) && entry->last_prim.seq > last->seq) return true;
     }
     return false;
 }
 
 bool pc_is_recollection(const struct pc *pc) {
-    return pc_has_later_memory(pc, &pc_never_prim);
+    return do_all_yield(pc) && !xb_uuid_is_nil(&pc_map_find(&pc->nodes, &pc->uuid)->last_prim.uuid);
 }
 
 /* Step 1 and 2 as the stock provider has them, plus section 17.6. */

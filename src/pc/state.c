@@ -201,8 +201,7 @@ static enum decision decide_by_return(struct pc *pc) {
             return DECISION_NON_PRIMARY;
         }
     if (pc_has_later_memory(pc, last)) {
-        xb_log_info(pc->log, "PC: restarted nodes may know more than those that stayed since the primary view %s",
-                    VIEW_ID_TEXT(last));
+        xb_log_info(pc->log, "PC: a restarted node remembers a later primary view than %s", VIEW_ID_TEXT(last));
         return DECISION_NON_PRIMARY;
     }
     xb_log_info(pc->log, "PC: re-bootstrapping prim from partitioned components, last primary view %s",

@@ -39,7 +39,7 @@ static void save_view(struct pc *pc, const struct pc_view *view) {
 void pc_deliver_view(struct pc *pc, enum view_type type, bool is_bootstrap, int64_t now_ns) {
     struct pc_view view = {.id = pc->current, .is_bootstrap = is_bootstrap, .members = pc->view_members};
     view.id.type = type;
-    view.is_recollection = is_bootstrap && pc->is_recollection;
+    view.is_recollection = type == VIEW_PRIM && pc->is_recollection;
     for (size_t i = 0; i < pc->members.count; i++) {
         const struct pc_node *node = pc_map_find(&pc->nodes, &pc->members.uuids[i]);
         if (node)
