@@ -41,8 +41,11 @@ static int assign_donor(struct gcs *gcs, size_t index, const struct gcs_request 
         donor_index =
             gcs_donor_choose(gcs->members, gcs->member_count, index, request, &gcs->group_uuid, gcs->quorum_counter);
     if (donor_index < 0) {
-        xb_log_warning(gcs->log, "Member %zu (%s) asks for a state transfer from '%s', but no donor is available: %s",
-                       index, gcs_member_name(joiner), request->donors, strerror(-donor_index));
+        xb_log_warning(gcs->log,
+                       "Member %zu (%s) requested state transfer from '%s', but it is impossible to select State "
+                       "Transfer donor: %s",
+                       index, gcs_member_name(joiner), *request->donors ? request->donors : "any",
+                       strerror(-donor_index));
         return donor_index;
     }
     struct gcs_member *donor = &gcs->members[donor_index];

@@ -100,18 +100,18 @@ void mesh_fail_fatally(struct gmcast *mesh, int code, const char *format, ...) {
 
 /* Beginning and end */
 
-static int add_configured(struct gmcast *mesh, const char *text) {
+static int add_configured(struct gmcast *mesh, const char *text, int64_t due_ns) {
     char address[GMCAST_ADDRESS_SIZE];
     if (mesh_address_normalize(address, text, mesh->config.is_tls)) return -EINVAL;
     if (mesh_book_is_own(mesh, address)) {
         xb_log_info(mesh->log, "%s is this node's own address, not a peer", address);
         return 0;
     }
-    struct mesh_entry *entry = mesh_book_add(mesh, address, &xb_uuid_nil, mesh->now_ns);
+    struct mesh_entry *entry = mesh_book_add(mesh, address, &xb_uuid_nil, due_ns);
     if (!entry) return -ENOSPC;
     entry->is_configured = true;
     entry->is_banned = false;
-    entry->due_ns = mesh->now_ns;
+    entry->due_ns = due_ns;
     mesh->is_changed = true;
     return 0;
 }
@@ -123,8 +123,9 @@ void gmcast_start(struct gmcast *mesh, const char *const *peers, size_t peer_cou
     mesh->calendar_offset_ns = calendar_ns - now_ns;
     mesh->checked_ns = now_ns;
     mesh->check_due_ns = now_ns + mesh_liveness_period(mesh);
+    int64_t due_ns = mesh->config.is_founder ? XB_NEVER : now_ns;
     for (size_t i = 0; i < peer_count; i++)
-        if (add_configured(mesh, peers[i])) xb_log_warning(mesh->log, "peer address '%s' is not usable", peers[i]);
+        if (add_configured(mesh, peers[i], due_ns)) xb_log_warning(mesh->log, "peer address '%s' is not usable", peers[i]);
     mesh_leave(mesh);
 }
 
@@ -243,7 +244,7 @@ int64_t gmcast_tick(struct gmcast *mesh, int64_t now_ns) {
 
 int gmcast_peer_add(struct gmcast *mesh, const char *address, int64_t now_ns) {
     mesh_enter(mesh, now_ns);
-    int rc = add_configured(mesh, address);
+    int rc = add_configured(mesh, address, now_ns);
     mesh_leave(mesh);
     return rc;
 }

@@ -71,6 +71,7 @@ struct gmcast_config {
     char listen_address[GMCAST_ADDRESS_SIZE]; /* canonical, as advertised, port never 0 */
     uint8_t segment;                   /* 0..254 */
     bool is_tls;                       /* scheme of own and accepted addresses is ssl, else tcp */
+    bool is_founder;                   /* begins a new group: peers given at start are dialled once they were members */
     enum datagram_checksum checksum;
     int64_t peer_timeout_ns;           /* gmcast.peer_timeout */
     int64_t time_wait_ns;              /* gmcast.time_wait */

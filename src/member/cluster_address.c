@@ -92,11 +92,12 @@ int cluster_address_parse(struct cluster_address *address, const char *text, str
     if (strlen(text) >= sizeof(copy)) return fail_address(error, "too many characters", text);
     memcpy(copy, text, strlen(text) + 1);
     char *hosts = strstr(copy, "://");
-    if (!hosts) return fail_address(error, "no 'gcomm://'", text);
+    if (!hosts)
+        return xb_fail(error, -EINVAL, "Invalid backend URI: %s; a cluster address begins with " SCHEME "://", text);
     *hosts = '\0';
     if (strcmp(copy, SCHEME) != 0)
-        return xb_fail(error, -ESOCKTNOSUPPORT, "backend '%s' of cluster address '%s' is not supported, use 'gcomm'",
-                       copy, text);
+        return xb_fail(error, -ESOCKTNOSUPPORT,
+                       "Backend not supported: %s; a cluster address begins with " SCHEME "://", text);
     hosts += 3;
     hosts[strcspn(hosts, "#")] = '\0';
     char *query = strchr(hosts, '?');

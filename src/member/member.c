@@ -371,6 +371,7 @@ static int prepare(struct member *member, const struct member_config *config, co
     const char *data_dir = config->data_dir && *config->data_dir ? config->data_dir : ".";
     snprintf(member->data_dir, sizeof(member->data_dir), "%s", data_dir);
     member->settings.group.is_bootstrap = config->is_bootstrap || member->cluster.is_bootstrap;
+    member->settings.group.gmcast.is_founder = member->settings.group.is_bootstrap;
     struct net_endpoint listen;
     rc = open_net(member, &listen, error);
     if (!rc) rc = find_peers(member, &listen, error);

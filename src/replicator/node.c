@@ -371,6 +371,21 @@ static struct member *open_member(struct replicator *rep, const char *group, con
     return member_open(&config, &gcs_up, &up, rep->log, error);
 }
 
+/* In the words of the stock provider, which tests and tools look for. */
+static void report_unconnected(struct replicator *rep, const char *group, const char *address,
+                               const struct xb_error *error) {
+    const char *reason = strerror(-error->code);
+    if (!strncmp(address, "gcomm://", strlen("gcomm://"))) {
+        xb_log_error(rep->log, "failed to open gcomm backend connection: %d: %s", -error->code, error->text);
+        xb_log_error(rep->log, "Failed to open backend connection: %d (%s)", error->code, reason);
+    } else {
+        xb_log_error(rep->log, "%s", error->text);
+        xb_log_error(rep->log, "Failed to initialize backend using '%s': %d (%s)", address, error->code, reason);
+    }
+    xb_log_error(rep->log, "Failed to open channel '%s' at '%s': %d (%s)", group, address, error->code, reason);
+    xb_log_error(rep->log, "gcs connect failed: %s", reason);
+}
+
 enum replicator_status replicator_connect(struct replicator *rep, const char *group, const char *address,
                                           const char *donor, bool is_bootstrap) {
     struct xb_error error = {.code = 0};
@@ -382,11 +397,7 @@ enum replicator_status replicator_connect(struct replicator *rep, const char *gr
     struct member *member = open_member(rep, group, address, is_bootstrap, &error);
     if (!member) {
         items_drop(rep);
-        xb_log_error(rep->log, "failed to open gcomm backend connection: %d: %s", -error.code, error.text);
-        xb_log_error(rep->log, "Failed to open backend connection: %d (%s)", error.code, strerror(-error.code));
-        xb_log_error(rep->log, "Failed to open channel '%s' at '%s': %d (%s)", group, address, error.code,
-                     strerror(-error.code));
-        xb_log_error(rep->log, "gcs connect failed: %s", strerror(-error.code));
+        report_unconnected(rep, group, address, &error);
         return REPLICATOR_NODE_FAIL;
     }
     node_set_state(rep, NODE_CONNECTED);

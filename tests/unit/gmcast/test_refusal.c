@@ -231,6 +231,30 @@ static void test_configured_peer_that_left(void **state) {
     vnet_free(net);
 }
 
+/* A node that founds a group does not look for another one, but for members of its own that it has lost. */
+static void test_founder(void **state) {
+    struct vnet *net = vnet_new();
+    struct gmcast_config config = vnet_config(net, 1);
+    config.is_founder = true;
+    vnet_start(net, 2, NO_PEERS);
+    vnet_start_with(net, 1, &config, PEERS(2));
+    vnet_view(net, 1, true, PEERS(1), NO_PEERS);
+    vnet_run(net, 30 * XB_SECOND);
+    assert_int_equal(net->hosts[1].dials_to[2], 0);
+    char text[GMCAST_ADDRESS_SIZE];
+    gmcast_peer_add(net->hosts[2].mesh, vnet_address(net, 1, text), net->now_ns);
+    vnet_run(net, XB_SECOND);
+    vnet_assert_full_mesh(net, 2);
+    view_all(net, PEERS(1, 2), true, PEERS(1, 2), NO_PEERS);
+    vnet_kill(net, 2);
+    vnet_view(net, 1, true, PEERS(1), NO_PEERS);
+    net->hosts[2].uuid.bytes[0] ^= 1;
+    vnet_start(net, 2, NO_PEERS);
+    vnet_run(net, 20 * XB_SECOND);
+    vnet_assert_full_mesh(net, 2);
+    vnet_free(net);
+}
+
 /* An address of a former joiner that is neither connected nor listed goes with the next primary view. */
 static void test_vanished_joiner(void **state) {
     struct vnet *net = three_members(true);
@@ -372,6 +396,7 @@ int main(void) {
         cmocka_unit_test(test_partitioned_node),
         cmocka_unit_test(test_newcomer_is_not_banned),
         cmocka_unit_test(test_configured_peer_that_left),
+        cmocka_unit_test(test_founder),
         cmocka_unit_test(test_vanished_joiner),
         cmocka_unit_test(test_dialling_an_evicted_node),
         cmocka_unit_test(test_own_uuid_from_outside),
