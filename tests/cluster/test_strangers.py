@@ -4,10 +4,10 @@ import contextlib
 import os
 import random
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 from common import OURS, fresh_schema, labs, running, wait_until
@@ -157,37 +157,79 @@ def test_authenticated_garbage(lab):
     check_alive(lab, table, 1)
 
 
-def ist_is_open(node):
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", node.ist_port), 1):
-        return True
-    return False
+class Gate:
+    """A TCP relay whose connections wait until it is opened, then pass bytes both ways."""
+
+    def __init__(self, target):
+        self.target, self.opened = target, threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.arrived = threading.Event()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with contextlib.suppress(OSError):      # closed at the end
+            while True:
+                threading.Thread(target=self.relay, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def relay(self, client):
+        self.arrived.set()
+        self.opened.wait()
+        server = socket.create_connection(("127.0.0.1", self.target))
+        back = threading.Thread(target=self.pump, args=(server, client), daemon=True)
+        back.start()
+        self.pump(client, server)
+        back.join()
+        client.close()
+        server.close()
+
+    @staticmethod
+    def pump(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        self.opened.set()
+        self.listener.close()
+
+
+def meet_strangers(port, count, rng):
+    """Every second one sends noise, the others nothing -> the sockets; fails if one is not let in"""
+    sockets = []
+    for i in range(count):
+        sockets.append(socket.create_connection(("127.0.0.1", port), 5))
+        if i % 2:
+            with contextlib.suppress(OSError):
+                sockets[-1].sendall(rng.randbytes(100))
+    return sockets
 
 
 def test_strangers_at_the_ist_port(lab):
-    """While a joiner waits for its donor; the donor is held, so that the strangers come first."""
+    """The donor is told the address of a gate that keeps it out until the strangers have come."""
     table = prepare(lab, "is")
     lab[3].stop()
     lab[1].sql("INSERT INTO %s VALUES (1, 1)" % table)
-    lab[3].extra_config = "wsrep_sst_donor=n2\n"
-    lab[3].start()
-    rng, sockets, attempts = random.Random(3), [], 0
+    gate = Gate(lab[3].ist_port)
     size = len(lab[3].log())
-    while not lab[3].try_status("wsrep_ready") == "ON" and lab[3].is_running() and attempts < 4000:
-        attempts += 1
-        s = socket.socket()
-        s.settimeout(0.2)
-        try:
-            s.connect(("127.0.0.1", lab[3].ist_port))
-            s.send(rng.randbytes(100)) if attempts % 2 else None
-            sockets.append(s)
-        except OSError:
+    lab[3].extra_options = "ist.recv_addr=127.0.0.1:%d;ist.recv_bind=127.0.0.1:%d" % (gate.port, lab[3].ist_port)
+    sockets = []
+    try:
+        lab[3].start()
+        assert gate.arrived.wait(60), "no donor came for IST; see %s" % lab[3].log_path
+        sockets = meet_strangers(lab[3].ist_port, 100, random.Random(3))
+        for kind in ("other-ca", "expired"):
+            assert tls_attempt(lab[3].ist_port, certificate(lab, kind)) == b"", kind
+        assert lab[3].try_status("wsrep_ready") != "ON"
+        gate.opened.set()
+        lab[3].wait_synced()
+    finally:
+        lab[3].extra_options = ""
+        gate.close()
+        for s in sockets:
             s.close()
-            time.sleep(0.01)
-    lab[3].wait_synced()
-    lab[3].extra_config = ""
-    for s in sockets:
-        s.close()
     check_alive(lab, table, 2)
     lab.checksums("is")
-    assert sockets, "nobody met the open IST port"
-    print("#   %d strangers at the open IST port, %d log lines" % (len(sockets), len(lines_after(lab[3], size, "IST", "127.0.0.1"))))
+    assert lines_after(lab[3], size, "IST", "refused 127.0.0.1"), "no line about the strangers"
