@@ -99,17 +99,34 @@ static void deliver_join(struct gcs *gcs, int code) {
     gcs_deliver(gcs, &action);
 }
 
+static const char *name_of(const struct gcs *gcs, const struct xb_uuid *uuid) {
+    for (size_t i = 0; i < gcs->member_count; i++)
+        if (xb_uuid_equal(&gcs->members[i].uuid, uuid)) return gcs_member_name(&gcs->members[i]);
+    return "a node that left";
+}
+
+/* In the words of the stock provider, which tests and tools look for. */
+static void log_transfer(const struct gcs *gcs, const struct gcs_member *member, const char *direction,
+                         const struct xb_uuid *other, int code) {
+    if (code < 0)
+        xb_log_warning(gcs->log, "%s: State transfer %s %s failed: %s", gcs_member_name(member), direction,
+                       name_of(gcs, other), strerror(-code));
+    else
+        xb_log_info(gcs->log, "%s: State transfer %s %s complete.", gcs_member_name(member), direction,
+                    name_of(gcs, other));
+}
+
 static void donor_is_done(struct gcs *gcs, struct gcs_member *donor, int code) {
     bool is_own = gcs_is_own(gcs, donor);
     bool is_over = donor->desync_count <= 1;
     bool is_my_donor = !is_own && gcs_own_state(gcs) == GCS_NODE_JOINER && xb_uuid_equal(&donor->joiner, &gcs->uuid);
     donor->desync_count = is_over ? 0 : donor->desync_count - 1;
     if (is_over) donor->state = GCS_NODE_JOINED;
-    if (code < 0)
-        xb_log_warning(gcs->log, "State transfer by %s failed: %s", gcs_member_name(donor), strerror(-code));
+    if (is_over && xb_uuid_equal(&donor->joiner, &donor->uuid))
+        xb_log_info(gcs->log, "%s resyncs itself to the group", gcs_member_name(donor));
     else
-        xb_log_info(gcs->log, "%s has %s", gcs_member_name(donor),
-                    is_over ? "finished its state transfer or desync" : "finished one of several transfers or desyncs");
+        log_transfer(gcs, donor, "to", &donor->joiner, code);
+    if (!is_over) xb_log_info(gcs->log, "%s has other transfers or desyncs to finish", gcs_member_name(donor));
     if (is_my_donor && code < 0) gcs_give_up_transfer(gcs, code, "the donor failed");
     if (!is_own) return;
     pop(&gcs->joins);
@@ -121,10 +138,7 @@ static void donor_is_done(struct gcs *gcs, struct gcs_member *donor, int code) {
 static void joiner_is_done(struct gcs *gcs, struct gcs_member *joiner, int code) {
     joiner->state = code < 0 ? GCS_NODE_PRIM : GCS_NODE_JOINED;
     if (code >= 0) gcs->joined_count++;
-    if (code < 0)
-        xb_log_warning(gcs->log, "State transfer to %s failed: %s", gcs_member_name(joiner), strerror(-code));
-    else
-        xb_log_info(gcs->log, "State transfer to %s is complete", gcs_member_name(joiner));
+    log_transfer(gcs, joiner, "from", &joiner->donor, code);
     if (!gcs_is_own(gcs, joiner)) return;
     clear(&gcs->joins);
     gcs_throttle_end(gcs);

@@ -67,7 +67,7 @@ static int donate(struct donation *donation, const struct replicator_gtid *bypas
     if (!rc) return 0;
     atomic_store(&rep->is_donating, false);
     donation->is_joined_later = false;
-    xb_log_warning(rep->log, "The server could not begin to donate its state");
+    xb_log_error(rep->log, "SST failed: the server could not begin to donate its state, see its messages above");
     return -ECANCELED;
 }
 
@@ -138,7 +138,7 @@ void donor_serve(struct replicator *rep, void *recv_ctx, struct item *item) {
     int code = atomic_load(&rep->is_corrupt) ? -ECANCELED : read_request(&donation, item);
     if (!code) code = serve(&donation);
     if (code < 0) {
-        xb_log_warning(rep->log, "This node cannot serve the state transfer: %s", strerror(-code));
+        xb_log_warning(rep->log, "State transfer to the joiner failed: %s", strerror(-code));
         atomic_store(&rep->is_donating, false);
     }
     if (code < 0 || !donation.is_joined_later) send_join(rep, &donation.position, code);
