@@ -185,7 +185,7 @@ static void force_options(struct xb_options *options, const char *workdir) {
 static struct member *join(struct arbitrator *arbitrator, const struct arbitrator_config *config,
                            struct xb_error *error) {
     struct tls_context *tls;
-    if (tls_options_load(config->options, &tls, error)) return NULL;
+    if (tls_options_load(config->options, false, &tls, error)) return NULL;
     if (!tls) xb_log_warning(arbitrator->log, "No certificates are configured (socket.ssl_key, socket.ssl_cert, "
                                               "socket.ssl_ca): all traffic is in plaintext");
     struct member_config member_config = {

@@ -70,12 +70,16 @@ static int start_options(struct provider *provider, const struct abi_init_args *
     return 0;
 }
 
+static void on_new_tls(void *ctx, struct tls_context *tls) {
+    replicator_set_tls(((struct provider *)ctx)->rep, tls);
+}
+
 static int start_replicator(struct provider *provider, const struct abi_init_args *args, struct xb_error *error) {
     struct replicator_callbacks callbacks;
-    struct tls_context *tls = NULL;
     char dir[4096];
-    int rc = tls_options_load(provider->options, &tls, error);
-    if (rc) return rc;
+    provider->tls = tls_keeper_new(provider->options, &provider->log, error);
+    if (!provider->tls) return error->code;
+    struct tls_context *tls = tls_keeper_context(provider->tls);
     /* Not at warning level: the server's own test suites take every unknown warning for a failure. */
     if (!tls)
         xb_log_info(&provider->log, "WARNING: group communication and state transfers are NOT ENCRYPTED: set "
@@ -94,7 +98,8 @@ static int start_replicator(struct provider *provider, const struct abi_init_arg
     provider_callbacks(provider, &callbacks);
     provider->rep = replicator_new(&config, &callbacks, &provider->log, error);
     tls_context_unref(tls);
-    return provider->rep ? 0 : error->code ? error->code : -EIO;
+    if (!provider->rep) return error->code ? error->code : -EIO;
+    return tls_keeper_start(provider->tls, on_new_tls, provider, error);
 }
 
 static void take_callbacks(struct provider *provider, const struct abi_init_args *args) {
@@ -109,7 +114,9 @@ static void take_callbacks(struct provider *provider, const struct abi_init_args
 }
 
 static void destroy(struct provider *provider) {
+    if (provider->tls) tls_keeper_stop(provider->tls);
     replicator_free(provider->rep);
+    tls_keeper_free(provider->tls);
     xb_options_free(provider->options);
     pthread_mutex_destroy(&provider->options_lock);
     free(provider);

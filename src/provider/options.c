@@ -5,8 +5,6 @@
  */
 #include "provider/provider.h"
 
-#include "tls/tls_options.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -82,15 +80,10 @@ static void normalize(const struct xb_option_definition *option, const char *val
 /* ---- taking effect ---- */
 
 static int reload_tls(struct provider *provider) {
-    struct tls_context *tls = NULL;
     struct xb_error error;
-    if (!tls_options_is_on(provider->options)) return 0;
-    if (tls_options_load(provider->options, &tls, &error))
-        return refuse(provider, "socket.ssl_reload", "1", error.text);
-    replicator_set_tls(provider->rep, tls);
-    tls_context_unref(tls);
-    xb_log_info(&provider->log, "The certificate files have been read again; new connections use them");
-    return 0;
+    if (!tls_keeper_reload(provider->tls, &error)) return 0;
+    xb_log_error(&provider->log, "The certificate files are not usable; the old ones stay in use: %s", error.text);
+    return -EINVAL;
 }
 
 static void set_debug(struct provider *provider, const char *value) {
@@ -125,7 +118,10 @@ static int apply_one(void *ctx, const char *name, const char *value) {
         return 0;
     }
     if (!strcmp(name, "debug")) set_debug(provider, value);
-    if (!replicator_apply_option(provider->rep, name, value, &error)) return 0;
+    bool is_tls = has_prefix(name, "socket.ssl_") && strcmp(name, "socket.ssl_watch") != 0;
+    if (is_tls ? !tls_keeper_reload(provider->tls, &error)
+               : !replicator_apply_option(provider->rep, name, value, &error))
+        return 0;
     xb_options_put(provider->options, name, had_value ? old : NULL);
     return refuse(provider, name, value, error.text);
 }

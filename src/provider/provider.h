@@ -7,6 +7,7 @@
 #include "base/options.h"
 #include "provider/abi.h"
 #include "replicator/replicator.h"
+#include "tls/keeper.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -20,6 +21,7 @@
 struct provider {
     struct xb_log log;
     struct xb_options *options;
+    struct tls_keeper *tls;
     pthread_mutex_t options_lock; /* one options_set at a time */
     struct replicator *rep;
     /* The server's side. */

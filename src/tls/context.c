@@ -22,7 +22,8 @@ static bool is_given(const char *text) {
 static int fail_file(struct xb_error *error, const char *option, const char *file) {
     char reason[256];
     unsigned long code = tls_take_reason(reason, sizeof(reason));
-    return xb_fail(error, -EINVAL, "Bad value '%s' for SSL parameter '%s': %lu: '%s'", file, option, code, reason);
+    return xb_fail(error, -EINVAL, "Bad value '%s' for SSL parameter '%s': %lu: '%s'%s", file, option, code, reason,
+                   tls_file_advice(option, file, code));
 }
 
 /* Reasons that OpenSSL's own error would hide. */
@@ -98,6 +99,7 @@ static void set_policy(struct tls_context *context, const struct tls_config *con
     SSL_CTX_set_session_id_context(ctx, session_id_context, sizeof(session_id_context) - 1);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_cert_verify_callback(ctx, tls_verify_peer, context);
+    context->is_any_purpose = config->is_any_purpose;
     if (config->is_any_purpose) SSL_CTX_set_purpose(ctx, X509_PURPOSE_ANY);
 }
 
@@ -115,6 +117,11 @@ static int load(struct tls_context *context, const struct tls_config *config, st
     return is_given(config->crl_file) ? load_crl(ctx, config->crl_file, error) : 0;
 }
 
+static int copy_text(const char *text, char **copy) {
+    if (is_given(text)) *copy = strdup(text);
+    return is_given(text) && !*copy ? -ENOMEM : 0;
+}
+
 struct tls_context *tls_context_load(const struct tls_config *config, struct xb_error *error) {
     if (!is_given(config->key_file) || !is_given(config->cert_file)) {
         xb_fail(error, -EINVAL, "To enable SSL at least both of 'socket.ssl_key' and 'socket.ssl_cert' must be set");
@@ -126,8 +133,8 @@ struct tls_context *tls_context_load(const struct tls_config *config, struct xb_
     ERR_clear_error();
     context->ssl_ctx = SSL_CTX_new(TLS_method());
     context->bio_method = tls_bio_method_new();
-    if (is_given(config->peer_names)) context->peer_names = strdup(config->peer_names);
-    if (!context->ssl_ctx || !context->bio_method || (is_given(config->peer_names) && !context->peer_names))
+    if (!context->ssl_ctx || !context->bio_method || copy_text(config->peer_names, &context->peer_names) ||
+        copy_text(config->allowed_peers, &context->allowed_peers))
         goto no_memory;
     if (load(context, config, error)) {
         ERR_clear_error();
@@ -152,5 +159,6 @@ void tls_context_unref(struct tls_context *context) {
     SSL_CTX_free(context->ssl_ctx);
     BIO_meth_free(context->bio_method);
     free(context->peer_names);
+    free(context->allowed_peers);
     free(context);
 }

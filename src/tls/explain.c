@@ -4,6 +4,7 @@
 
 #include <openssl/err.h>
 #include <openssl/sslerr.h>
+#include <openssl/x509err.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@ struct advice {
 
 /* Certificate of the peer, found bad by us: X509_V_ERR_*. */
 static const struct advice verify_advice[] = {
-    {X509_V_ERR_CERT_HAS_EXPIRED, "renew the peer's certificate"},
+    {X509_V_ERR_CERT_HAS_EXPIRED, "renew the certificate"},
     {X509_V_ERR_CERT_NOT_YET_VALID, "check the clocks of both hosts"},
     {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, "add the CA that signed it to socket.ssl_ca"},
     {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, "add the CA that signed it to socket.ssl_ca"},
@@ -25,8 +26,14 @@ static const struct advice verify_advice[] = {
     {X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, "add the CA that signed it to socket.ssl_ca"},
     {X509_V_ERR_INVALID_PURPOSE,
      "a node certificate needs clientAuth and serverAuth in its extended key usage, or none at all"},
-    {X509_V_ERR_HOSTNAME_MISMATCH, "none of its names is among the allowed peer names"},
-    {X509_V_ERR_CERT_REVOKED, "issue a new certificate for the peer"},
+    {X509_V_ERR_HOSTNAME_MISMATCH,
+     "none of its names is in socket.ssl_verify_peer_name; issue a certificate with that name, or add the name there"},
+    {X509_V_ERR_CERT_REJECTED,
+     "it is not listed in socket.ssl_allowed_peers; add its common name or SHA-256 fingerprint there"},
+    {X509_V_ERR_CERT_REVOKED, "issue a new certificate; this one is in the list of socket.ssl_crl"},
+    {X509_V_ERR_UNABLE_TO_GET_CRL, "socket.ssl_crl holds no revocation list of the CA that signed it: add it"},
+    {X509_V_ERR_CRL_HAS_EXPIRED, "issue a new revocation list for socket.ssl_crl"},
+    {X509_V_ERR_CRL_NOT_YET_VALID, "the revocation list of socket.ssl_crl is of the future: check the clocks"},
 };
 
 /* What the TLS library found: SSL_R_*. */
@@ -62,6 +69,33 @@ static const char *find(const struct advice *table, size_t count, int reason) {
     return NULL;
 }
 
+const char *tls_verify_advice(int result) {
+    return FIND(verify_advice, result);
+}
+
+/* Is there a line "-----BEGIN ...`what`-----"? */
+static bool has_pem(const char *file, const char *what) {
+    char line[256];
+    bool is_found = false;
+    FILE *f = fopen(file, "re");
+    while (f && !is_found && fgets(line, sizeof(line), f)) is_found = strstr(line, "BEGIN ") && strstr(line, what);
+    if (f) fclose(f);
+    return is_found;
+}
+
+const char *tls_file_advice(const char *option, const char *file, unsigned long code) {
+    bool is_key = !strcmp(option, "socket.ssl_key");
+    if (ERR_SYSTEM_ERROR(code)) return "; the server's user must be able to read the file";
+    if (ERR_GET_LIB(code) == ERR_LIB_X509 && ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH)
+        return "; the key does not belong to the certificate of socket.ssl_cert: give both of one pair";
+    if (has_pem(file, is_key ? "PRIVATE KEY" : "CERTIFICATE") || has_pem(file, "CRL"))
+        return "; the file is damaged or cut off: copy it again";
+    if (has_pem(file, is_key ? "CERTIFICATE" : "PRIVATE KEY"))
+        return is_key ? "; the file holds a certificate and no key: are the files swapped?"
+                      : "; the file holds a key and no certificate: are the files swapped?";
+    return "; the file is not in PEM format";
+}
+
 unsigned long tls_take_reason(char *text, size_t size) {
     unsigned long code = ERR_get_error();
     const char *reason = ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
@@ -85,7 +119,7 @@ void tls_explain_failure(struct tls_session *session) {
     const char *advice;
     if (number == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         append(failure, ": %s", X509_verify_cert_error_string(session->verify_result));
-        advice = FIND(verify_advice, (int)session->verify_result);
+        advice = tls_verify_advice((int)session->verify_result);
     } else if (number > SSL_AD_REASON_OFFSET) {
         advice = FIND(alert_advice, number - SSL_AD_REASON_OFFSET);
     } else {

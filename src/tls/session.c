@@ -121,6 +121,18 @@ struct tls_session *tls_session_new(struct tls_context *context, bool is_server)
     return session;
 }
 
+void tls_session_set_host(struct tls_session *session, const char *host) {
+    snprintf(session->host, sizeof(session->host), "%s", host);
+}
+
+bool tls_session_is_of(const struct tls_session *session, const struct tls_context *context) {
+    return session->context == context;
+}
+
+bool tls_session_has_refused(const struct tls_session *session) {
+    return session->verify_result != X509_V_OK;
+}
+
 void tls_session_free(struct tls_session *session) {
     if (!session) return;
     SSL_free(session->ssl);
@@ -163,9 +175,14 @@ void tls_session_output_done(struct tls_session *session, size_t size) {
 /* What a call that did not succeed means. -> -EAGAIN, 0 (the peer's end), or the code of session->failure */
 static int classify(struct tls_session *session, int result) {
     switch (SSL_get_error(session->ssl, result)) {
-    case SSL_ERROR_WANT_READ: return -EAGAIN;
-    case SSL_ERROR_ZERO_RETURN: session->is_ended = true; return 0;
-    default: tls_explain_failure(session); return session->failure.code;
+    case SSL_ERROR_WANT_READ:
+        return -EAGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        session->is_ended = true;
+        return 0;
+    default:
+        tls_explain_failure(session);
+        return session->failure.code;
     }
 }
 
@@ -219,15 +236,6 @@ void tls_session_close(struct tls_session *session) {
     ERR_clear_error();
 }
 
-static void format_fingerprint(const X509 *certificate, char *text, size_t size) {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-    text[0] = '\0';
-    if (X509_digest(certificate, EVP_sha256(), digest, &n) != 1) return;
-    for (unsigned i = 0; i < n && 3 * (size_t)i + 3 <= size; i++)
-        snprintf(text + 3 * i, size - 3 * i, i + 1 < n ? "%02X:" : "%02X", digest[i]);
-}
-
 void tls_session_info(const struct tls_session *session, struct tls_info *info) {
     *info = (struct tls_info){.peer_not_after = -1};
     snprintf(info->version, sizeof(info->version), "%s", SSL_get_version(session->ssl));
@@ -236,7 +244,7 @@ void tls_session_info(const struct tls_session *session, struct tls_info *info) 
     const X509 *peer = SSL_get0_peer_certificate(session->ssl);
     if (!peer) return;
     tls_format_subject(peer, info->peer_subject);
-    format_fingerprint(peer, info->peer_fingerprint, sizeof(info->peer_fingerprint));
+    tls_format_fingerprint(peer, info->peer_fingerprint);
     struct tm tm;
     if (ASN1_TIME_to_tm(X509_get0_notAfter(peer), &tm) == 1) info->peer_not_after = (int64_t)timegm(&tm);
 }

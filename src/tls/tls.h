@@ -19,6 +19,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define TLS_PEER_ADDRESS "address" /* in peer_names */
+
 struct tls_context;
 struct tls_session;
 
@@ -31,10 +33,16 @@ struct tls_config {
     /* Stricter or looser than the stock provider; all off by default (sections 16.4, 22.9). */
     const char *cipher_suites; /* TLS 1.3; NULL or "": library default */
     const char *crl_file;      /* PEM, revoked certificates; NULL: not checked */
-    const char *peer_names;    /* comma separated; one must be a name or address in the peer's certificate, ".x" means
-                                  any below x; NULL: not checked */
+    const char *peer_names;    /* comma separated; one must be a name (subject alternative or common name) or address in
+                                  the peer's certificate, ".x" means any below x, TLS_PEER_ADDRESS the address that
+                                  the peer is reached at or comes from; NULL: not checked */
+    const char *allowed_peers; /* comma separated common names, alternative names or SHA-256 fingerprints, one of which
+                                  must be the peer's exactly; NULL: all */
     bool is_tls13_only;
-    bool is_any_purpose;       /* accept peers whose extended key usage lacks clientAuth or serverAuth */
+    /* Accept peers whatever their extended key usage says. By default, if there is one, the dialled peer needs
+     * serverAuth, and the dialling one clientAuth and, stricter than the stock provider, serverAuth: the certificate of
+     * a database client must not make a member. */
+    bool is_any_purpose;
 };
 
 /* -> a context with one reference, or NULL with *error naming file, option and OpenSSL's reason (texts of 16.2). */
@@ -42,14 +50,18 @@ struct tls_context *tls_context_load(const struct tls_config *config, struct xb_
 struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context *context); /* NULL is allowed */
 
-/* What may hurt soon, one line each: the own certificate has expired or will within 30 days, cannot be both client and
- * server, is not signed by the own CA file. */
-void tls_context_check(const struct tls_context *context, int64_t calendar_s,
-                       void (*warn)(void *ctx, const char *line), void *ctx);
+/* What hurts or may hurt soon, one line each: the own certificate, one of its chain or the revocation list has expired
+ * or will within 30 days, or tls_context_fault. */
+void tls_context_check(const struct tls_context *context, int64_t calendar_s, void (*warn)(void *ctx, const char *line),
+                       void *ctx);
+/* Would peers with the same files refuse the own certificate now? -> 0, or -EINVAL with *error: why, and the mend */
+int tls_context_fault(const struct tls_context *context, struct xb_error *error);
 /* The own certificate: seconds since 1970, -1 unknown. */
 int64_t tls_context_not_after(const struct tls_context *context);
 
 struct tls_session *tls_session_new(struct tls_context *context, bool is_server); /* NULL: no memory */
+/* The peer's numeric address, for TLS_PEER_ADDRESS; before the handshake. */
+void tls_session_set_host(struct tls_session *session, const char *host);
 void tls_session_free(struct tls_session *session);
 
 /* Ciphertext from the peer. All of it is taken. -> 0 or -ENOMEM */
@@ -73,12 +85,17 @@ int tls_session_write(struct tls_session *session, const void *data, size_t size
 void tls_session_close(struct tls_session *session); /* queues close_notify */
 
 struct tls_info {
-    char version[16];        /* "TLSv1.3" */
+    char version[16]; /* "TLSv1.3" */
     char cipher[64];
     char peer_subject[256];
     char peer_fingerprint[96]; /* SHA-256, hex with colons */
-    int64_t peer_not_after;  /* seconds since 1970, -1 unknown */
+    int64_t peer_not_after;    /* seconds since 1970, -1 unknown */
 };
 void tls_session_info(const struct tls_session *session, struct tls_info *info); /* after the handshake */
+bool tls_session_is_of(const struct tls_session *session, const struct tls_context *context);
+/* Would the context accept the peer of a session that another one accepted? -> 0 or -EACCES with *error */
+int tls_session_recheck(const struct tls_session *session, const struct tls_context *context, struct xb_error *error);
+/* Has this side refused the peer's certificate? */
+bool tls_session_has_refused(const struct tls_session *session);
 
 #endif

@@ -104,7 +104,8 @@ static X509 *build_certificate(struct certs *certs, const char *name, const stru
     BN_free(serial);
     set_validity(certificate, wish);
     X509_NAME *subject = X509_get_subject_name(certificate);
-    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)name, -1, -1, 0);
+    const char *common_name = wish->common_name ? wish->common_name : name;
+    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)common_name, -1, -1, 0);
     X509_set_issuer_name(certificate, issuer ? X509_get_subject_name(issuer) : subject);
     X509_set_pubkey(certificate, key);
     add_extension(certificate, issuer ? issuer : certificate, NID_basic_constraints,

@@ -29,6 +29,7 @@ struct cert_wish {
     bool is_leaf_only;        /* NAME.crt without the intermediates */
     const char *usage;        /* extended key usage "clientAuth,serverAuth"; NULL: none */
     const char *alternative;  /* subject alternative name "DNS:x,IP:127.0.0.1"; NULL: none */
+    const char *common_name;  /* NULL: NAME */
     const char *password;     /* of the key file; NULL: not encrypted */
     int valid_days;           /* 0: 365 */
 };

@@ -198,10 +198,10 @@ static void test_damaged_record(void **state) {
 
 /* The table of section 16.4. */
 struct meeting {
-    const char *peer;        /* what the other one presents */
+    const char *peer; /* what the other one presents */
     bool is_accepted_as_client, is_accepted_as_server;
-    const char *reason;      /* in our error text */
-    const char *told;        /* in the peer's error text */
+    const char *reason; /* in our error text */
+    const char *told;   /* in the peer's error text */
 };
 
 static const struct meeting meetings[] = {
@@ -210,7 +210,7 @@ static const struct meeting meetings[] = {
     {"both", true, true, NULL, NULL},
     {"server-only", false, true, "certificate verify failed: unsuitable certificate purpose",
      "unsupported certificate"},
-    {"client-only", true, false, "certificate verify failed: unsuitable certificate purpose",
+    {"client-only", false, false, "certificate verify failed: unsuitable certificate purpose",
      "unsupported certificate"},
     {"stranger", false, false, "certificate verify failed: unable to get local issuer certificate", "unknown ca"},
     {"selfsigned", false, false, "certificate verify failed: self-signed certificate", "unknown ca"},
@@ -312,7 +312,8 @@ static void test_versions_and_ciphers(void **state) {
     (void)state;
     struct tls_context *any = load("node1", "ca.crt");
     struct tls_context *only_13 = load_with("node1", "ca.crt", (struct tls_config){.is_tls13_only = true});
-    struct tls_context *suites = load_with("node1", "ca.crt",
+    struct tls_context *suites = load_with(
+        "node1", "ca.crt",
         (struct tls_config){.cipher_list = "ECDHE-ECDSA-AES128-GCM-SHA256", .cipher_suites = "TLS_AES_128_GCM_SHA256"});
     struct pair pair = connect_pair(any, only_13, 0);
     assert_int_equal(pair.server_result, 0);
@@ -342,7 +343,7 @@ static void test_own_rules(void **state) {
     pair_free(&pair);
     pair = connect_pair(unnamed, names, 0);
     assert_int_equal(pair.server_result, -EPROTO);
-    assert_contains(pair.server_error.text, "allowed peer names");
+    assert_contains(pair.server_error.text, "socket.ssl_verify_peer_name");
     pair_free(&pair);
     pair = connect_pair(peer, crl, 0);
     assert_int_equal(pair.server_result, 0);
@@ -361,6 +362,76 @@ static void test_own_rules(void **state) {
     tls_context_unref(names);
     tls_context_unref(crl);
     tls_context_unref(relaxed);
+}
+
+/* Who passes which list, and what the refusal says. The server is the one that looks; the client comes from `host`. */
+static void test_peer_lists(void **state) {
+    (void)state;
+    struct tls_context *named = load("named", "ca.crt");
+    struct pair probe = connect_pair(named, named, 0);
+    struct tls_info info;
+    tls_session_info(probe.server, &info);
+    pair_free(&probe);
+    char no_colons[96] = "", both[200];
+    for (size_t i = 0, n = 0; info.peer_fingerprint[i]; i++)
+        if (info.peer_fingerprint[i] != ':') no_colons[n++] = (char)(info.peer_fingerprint[i] | 32); /* lower case */
+    snprintf(both, sizeof(both), "somebody, %s", info.peer_fingerprint);
+    const struct {
+        struct tls_config config;
+        const char *host, *reason; /* NULL: accepted */
+    } cases[] = {
+        {{.peer_names = TLS_PEER_ADDRESS}, "127.0.0.7", NULL},
+        {{.peer_names = TLS_PEER_ADDRESS}, "127.0.0.8", "hostname mismatch (peer certificate 'CN=named'); none of its"},
+        {{.peer_names = "x, named"}, "127.0.0.8", NULL},
+        {{.peer_names = "name"}, "127.0.0.7", "hostname mismatch"},
+        {{.allowed_peers = "named"}, "", NULL},
+        {{.allowed_peers = "db1.example"}, "", NULL},
+        {{.allowed_peers = both}, "", NULL},
+        {{.allowed_peers = no_colons}, "", NULL},
+        {{.allowed_peers = ".example,AA:BB,*.example"},
+         "",
+         "certificate rejected (peer certificate 'CN=named'); it is not listed in socket.ssl_allowed_peers"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tls_context *own = load_with("node1", "ca.crt", cases[i].config);
+        struct pair pair = {tls_session_new(named, false), tls_session_new(own, true), -EAGAIN, -EAGAIN, {0}, {0}};
+        tls_session_set_host(pair.server, cases[i].host);
+        pump(&pair, 0);
+        if (!cases[i].reason) {
+            if (pair.server_result) fail_msg("case %zu: %s", i, pair.server_error.text);
+        } else {
+            assert_int_equal(pair.server_result, -EPROTO);
+            assert_contains(pair.server_error.text, cases[i].reason);
+            assert_true(tls_session_has_refused(pair.server));
+        }
+        pair_free(&pair);
+        tls_context_unref(own);
+    }
+    tls_context_unref(named);
+}
+
+/* After a reload: whom would the new context refuse? */
+static void test_recheck(void **state) {
+    (void)state;
+    struct tls_context *a = load("node1", "ca.crt"), *b = load("node2", "ca.crt");
+    struct tls_context *other_ca = load("stranger", "other-ca.crt");
+    struct tls_context *crl =
+        load_with("node1", "ca.crt", (struct tls_config){.crl_file = certs_path(&certs, "ca.crl")});
+    struct pair pair = connect_pair(a, b, 0);
+    struct xb_error error;
+    assert_true(tls_session_is_of(pair.client, a));
+    assert_false(tls_session_is_of(pair.client, crl));
+    assert_int_equal(tls_session_recheck(pair.client, a, &error), 0);
+    assert_int_equal(tls_session_recheck(pair.client, crl, &error), -EACCES); /* node2 is revoked */
+    assert_contains(error.text, "peer certificate 'CN=node2': certificate revoked; issue a new certificate");
+    assert_int_equal(tls_session_recheck(pair.server, crl, &error), 0);
+    assert_int_equal(tls_session_recheck(pair.server, other_ca, &error), -EACCES);
+    assert_contains(error.text, "add the CA that signed it to socket.ssl_ca");
+    pair_free(&pair);
+    tls_context_unref(a);
+    tls_context_unref(b);
+    tls_context_unref(crl);
+    tls_context_unref(other_ca);
 }
 
 static void expect_refused(struct tls_config config, const char *text) {
@@ -387,6 +458,18 @@ static void test_refused_files(void **state) {
     expect_refused((struct tls_config){.key_file = key, .cert_file = cert, .ca_file = key}, text);
     expect_refused((struct tls_config){.key_file = certs_path(&certs, "node2.key"), .cert_file = cert, .ca_file = ca},
                    "key values mismatch");
+    expect_refused((struct tls_config){.key_file = certs_path(&certs, "node2.key"), .cert_file = cert, .ca_file = ca},
+                   "; the key does not belong to the certificate of socket.ssl_cert");
+    expect_refused((struct tls_config){.key_file = cert, .cert_file = key, .ca_file = ca},
+                   "; the file holds a key and no certificate: are the files swapped?");
+    expect_refused((struct tls_config){.key_file = cert, .cert_file = cert, .ca_file = ca},
+                   "; the file holds a certificate and no key: are the files swapped?");
+    certs_write(&certs, "cut.crt", "-----BEGIN CERTIFICATE-----\nMIIBgjCCASigAwIBAgIJANg\n");
+    expect_refused((struct tls_config){.key_file = key, .cert_file = certs_path(&certs, "cut.crt"), .ca_file = ca},
+                   "; the file is damaged or cut off: copy it again");
+    certs_write(&certs, "noise.crt", "hello\n");
+    expect_refused((struct tls_config){.key_file = key, .cert_file = certs_path(&certs, "noise.crt"), .ca_file = ca},
+                   "; the file is not in PEM format");
     expect_refused((struct tls_config){.key_file = key, .cert_file = cert, .cipher_list = "NOSUCH"},
                    "Error setting SSL cipher list to 'NOSUCH': ");
 }
@@ -426,7 +509,8 @@ static void test_own_certificate_check(void **state) {
                  {"soon", "expires in 9 days"},
                  {"server-only", "lacks clientAuth"},
                  {"client-only", "lacks serverAuth"},
-                 {"stranger", "cannot be verified with the own CA file"}};
+                 {"stranger", "own certificate 'CN=stranger': unable to get local issuer certificate; add the CA"},
+                 {"future", "not yet valid"}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct tls_context *context = load(cases[i].name, "ca.crt");
         char all[2000] = "";
@@ -505,6 +589,8 @@ int main(void) {
         cmocka_unit_test(test_plain_text),
         cmocka_unit_test(test_versions_and_ciphers),
         cmocka_unit_test(test_own_rules),
+        cmocka_unit_test(test_peer_lists),
+        cmocka_unit_test(test_recheck),
         cmocka_unit_test(test_refused_files),
         cmocka_unit_test(test_password),
         cmocka_unit_test(test_own_certificate_check),
