@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The rules themselves: what is wrong with certificates, keys, DH parameters and files (spec 08 sections 8.3-8.8). */
+#ifndef XB_CLI_INSPECT_H
+#define XB_CLI_INSPECT_H
+
+#include "cli/finding.h"
+
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <time.h>
+
+enum inspect_role { INSPECT_CA, INSPECT_SERVER, INSPECT_CLIENT };
+
+/* One certificate by itself: validity, strength, usage, names. host may be NULL. */
+void inspect_certificate(struct findings *findings, const char *where, X509 *cert, enum inspect_role role,
+                         const char *host, time_t now);
+/* The first of certs against the CAs, the rest of certs being intermediates. Dates are not looked at here. */
+void inspect_chain(struct findings *findings, const char *where, STACK_OF(X509) * certs, STACK_OF(X509) * cas);
+void inspect_dh(struct findings *findings, const char *where, EVP_PKEY *dh);
+/* Mode of a file that holds a key, of its directory, and its owner (user NULL: not checked). */
+void inspect_key_file(struct findings *findings, const char *path, const char *user);
+
+/* Whole days until it ends, negative when it has ended. */
+int inspect_days_left(const X509 *cert, time_t now);
+bool inspect_is_ca(X509 *cert);
+/* "CN=x, O=y"; to be freed */
+char *inspect_name(const X509_NAME *name);
+
+#endif
