@@ -40,5 +40,7 @@ int cli_trouble(int code, const char *format, ...) __attribute__((format(printf,
 
 int cli_cert_init(int argc, char **argv);
 int cli_cert_check(int argc, char **argv);
+int cli_config(int argc, char **argv);
+int cli_deploy(int argc, char **argv);
 
 #endif

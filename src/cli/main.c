@@ -17,6 +17,8 @@ static const struct command {
 } commands[] = {
     {{"cert", "init"}, "make a CA, server, client and per-node certificates", cli_cert_init},
     {{"cert", "check"}, "find what is wrong with certificates, before it breaks the cluster", cli_cert_check},
+    {{"config", NULL}, "write the my.cnf fragment of each node of an inventory", cli_config},
+    {{"deploy", NULL}, "put certificates and fragments on all nodes, or on none", cli_deploy},
 };
 
 static const struct command *find(int argc, char **argv, int *used) {

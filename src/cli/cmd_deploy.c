@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * xebec deploy: certificates and fragments to all nodes of an inventory, or to none.
+ *
+ * First everything is tested: the certificates here, the directories there. Then every node gets a new generation
+ * beside the old; then one node after the other switches to it. What fails undoes all nodes, in reverse. Servers that
+ * run keep what they have loaded until they are told.
+ */
+#include "cli/cli.h"
+#include "cli/files.h"
+#include "cli/fragment.h"
+#include "cli/inspect.h"
+#include "cli/json.h"
+#include "cli/pem.h"
+#include "cli/place.h"
+
+#include <errno.h>
+#include <openssl/sha.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FILES_MAX 8
+
+static const char *const names[] = {"ca.pem",          "server-cert.pem", "server-key.pem",
+                                    "client-cert.pem", "client-key.pem",  "dhparams.pem"};
+
+struct deploy {
+    struct cli_common common;
+    const char *inventory_path;
+    bool is_dry, is_without_fragment;
+    struct inventory inventory;
+    char generation[32];
+    char scratch[64];
+    struct json json;
+};
+
+enum { KEY_CERTS_ONLY = 0x100 };
+
+static const struct argp_option options[] = {
+    {"dry-run", 'n', NULL, 0, "Test everything, show what would change, change nothing", 0},
+    {"certs-only", KEY_CERTS_ONLY, NULL, 0, "Leave the my.cnf fragments alone", 0},
+    {0},
+};
+
+static error_t parse(int key, char *value, struct argp_state *state) {
+    struct deploy *deploy = state->input;
+    switch (key) {
+    case 'n':
+        deploy->is_dry = true;
+        return 0;
+    case KEY_CERTS_ONLY:
+        deploy->is_without_fragment = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (deploy->inventory_path) argp_error(state, "one inventory is enough");
+        deploy->inventory_path = value;
+        return 0;
+    case ARGP_KEY_END:
+        if (!deploy->inventory_path) argp_error(state, "which inventory?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* A set that the node could not start with must not reach it. */
+static int test_certificates(const char *dir, struct xb_error *error) {
+    struct findings findings = {.dir = dir};
+    struct pem_file cas, cert, key;
+    int result = pem_load(&cas, files_join(dir, "ca.pem"), NULL, error);
+    if (result == 0) result = pem_load(&cert, files_join(dir, "server-cert.pem"), NULL, error);
+    if (result == 0) result = pem_load(&key, files_join(dir, "server-key.pem"), NULL, error);
+    if (result) return result;
+    X509 *leaf = sk_X509_value(cert.certs, 0);
+    if (!leaf || !key.key || X509_check_private_key(leaf, key.key) != 1)
+        return xb_fail(error, -EINVAL, "%s: server-key.pem does not belong to server-cert.pem", dir);
+    inspect_certificate(&findings, dir, leaf, INSPECT_SERVER, NULL, time(NULL));
+    inspect_chain(&findings, dir, cert.certs, cas.certs);
+    for (int i = 0; i < findings.count; i++) {
+        if (findings_count(&findings, FINDING_ERROR) == 0) break;
+        xb_fail(error, -EINVAL, "%s: %s; nothing was deployed. `xebec cert check %s` tells more", dir,
+                findings.list[i].text, dir);
+    }
+    return error->code;
+}
+
+/* -> number of files */
+static size_t collect(struct deploy *deploy, const struct inventory_node *node, struct place_file *files,
+                      struct xb_error *error) {
+    size_t count = 0;
+    char *dir = inventory_certs_of(&deploy->inventory, node), name[64];
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        char *path = files_join(dir, names[i]);
+        if (access(path, R_OK) == 0) files[count++] = (struct place_file){names[i], path};
+    }
+    if (deploy->is_without_fragment) return count;
+    char *text = fragment_text(&deploy->inventory, node);
+    snprintf(name, sizeof(name), "%s.cnf", node->name);
+    char *path = files_join(deploy->scratch, name);
+    files_write(path, text, strlen(text), 0644, false, error);
+    files[count++] = (struct place_file){"fragment.cnf", path};
+    return count;
+}
+
+static void digest_of(const char *path, char text[65]) {
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    size_t size;
+    char *data = files_read(path, &size, NULL);
+    SHA256((unsigned char *)data, data ? size : 0, digest);
+    for (int i = 0; i < SHA256_DIGEST_LENGTH; i++) snprintf(text + 2 * i, 3, "%02x", digest[i]);
+    free(data);
+}
+
+/* "name sha256" lines -> new, changed or same */
+static const char *compare(const char *now, const char *name, const char *digest) {
+    char line[256];
+    size_t length = strlen(name);
+    snprintf(line, sizeof(line), "%s %s", name, digest);
+    for (const char *at = now; at && *at; at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL) {
+        if (!strncmp(at, line, strlen(line))) return "same";
+        if (!strncmp(at, name, length) && at[length] == ' ') return "changed";
+    }
+    return "new";
+}
+
+static void tell_node(struct deploy *deploy, const struct inventory_node *node, const struct place_file *files,
+                      size_t count, const char *now) {
+    char digest[65];
+    if (deploy->common.is_json) json_open(&deploy->json, node->name, '{');
+    for (size_t i = 0; i < count; i++) {
+        bool is_fragment = !strcmp(files[i].name, "fragment.cnf");
+        digest_of(files[i].path, digest);
+        const char *verdict = compare(now, is_fragment ? "fragment" : files[i].name, digest);
+        if (deploy->common.is_json)
+            json_text(&deploy->json, is_fragment ? node->fragment : files[i].name, verdict);
+        else if (is_fragment)
+            printf("%s: %-7s %s\n", node->name, verdict, node->fragment);
+        else
+            printf("%s: %-7s %s/%s\n", node->name, verdict, node->certs_dir, files[i].name);
+    }
+    if (deploy->common.is_json) json_close(&deploy->json, '}');
+}
+
+static int test_all(struct deploy *deploy, struct xb_error *error) {
+    int result = 0;
+    if (deploy->common.is_json) json_open(&deploy->json, "nodes", '{');
+    for (int i = 0; result == 0 && i < deploy->inventory.node_count; i++) {
+        const struct inventory_node *node = &deploy->inventory.nodes[i];
+        struct place_file files[FILES_MAX];
+        char *now = NULL;
+        result = test_certificates(inventory_certs_of(&deploy->inventory, node), error);
+        if (result == 0) result = place_look(&deploy->inventory, node, &now, error);
+        if (result) break;
+        size_t count = collect(deploy, node, files, error);
+        tell_node(deploy, node, files, count, now);
+        free(now);
+    }
+    if (deploy->common.is_json) json_close(&deploy->json, '}');
+    return result;
+}
+
+static void undo_all(struct deploy *deploy) {
+    for (int i = deploy->inventory.node_count - 1; i >= 0; i--) {
+        struct xb_error also = {0};
+        if (place_undo(&deploy->inventory, &deploy->inventory.nodes[i], deploy->generation, &also))
+            cli_trouble(0, "NOT undone: %s", also.text);
+    }
+}
+
+static int put_all(struct deploy *deploy, struct xb_error *error) {
+    int result = 0;
+    for (int i = 0; result == 0 && i < deploy->inventory.node_count; i++) {
+        struct place_file files[FILES_MAX];
+        size_t count = collect(deploy, &deploy->inventory.nodes[i], files, error);
+        result = place_stage(&deploy->inventory, &deploy->inventory.nodes[i], deploy->generation, files, count, error);
+    }
+    for (int i = 0; result == 0 && i < deploy->inventory.node_count; i++)
+        result = place_activate(&deploy->inventory, &deploy->inventory.nodes[i], deploy->generation, error);
+    if (result) undo_all(deploy);
+    return result;
+}
+
+static void clean_scratch(const struct deploy *deploy) {
+    for (int i = 0; i < deploy->inventory.node_count; i++) {
+        char name[64];
+        snprintf(name, sizeof(name), "%s.cnf", deploy->inventory.nodes[i].name);
+        char *path = files_join(deploy->scratch, name);
+        unlink(path);
+        free(path);
+    }
+    rmdir(deploy->scratch);
+}
+
+static int work(struct deploy *deploy, struct xb_error *error) {
+    snprintf(deploy->scratch, sizeof(deploy->scratch), "/tmp/xebec-deploy-XXXXXX");
+    if (!mkdtemp(deploy->scratch)) return xb_fail(error, -EIO, "cannot make a directory in /tmp: %m");
+    int result = test_all(deploy, error);
+    if (result == 0 && !deploy->is_dry) result = put_all(deploy, error);
+    clean_scratch(deploy);
+    return result;
+}
+
+int cli_deploy(int argc, char **argv) {
+    static struct deploy deploy;
+    struct xb_error error = {0};
+    time_t now = time(NULL);
+    struct tm tm;
+    cli_parse(
+        options, parse, "INVENTORY",
+        "Copies certificates and my.cnf fragments to all nodes of the inventory, on this machine or through ssh and "
+        "scp: to all of them or, when anything fails, to none. Servers that run take them up when they are told "
+        "(FLUSH SSL; socket.ssl_reload=1) or restarted.",
+        argc, argv, &deploy.common, &deploy);
+    strftime(deploy.generation, sizeof(deploy.generation), "%Y%m%dT%H%M%S", gmtime_r(&now, &tm));
+    snprintf(deploy.generation + strlen(deploy.generation), 12, "-%d", getpid());
+    deploy.json = (struct json){stdout, false};
+    if (inventory_read(&deploy.inventory, deploy.inventory_path, &error))
+        return cli_trouble(CLI_FAILED, "%s", error.text);
+    if (deploy.common.is_json) json_open(&deploy.json, NULL, '{');
+    int result = work(&deploy, &error);
+    if (deploy.common.is_json) {
+        json_bool(&deploy.json, "deployed", result == 0 && !deploy.is_dry);
+        json_close(&deploy.json, '}');
+        putchar('\n');
+    }
+    if (result) return cli_trouble(CLI_FAILED, "%s", error.text);
+    if (!deploy.common.is_json) puts(deploy.is_dry ? "Nothing was changed." : "Deployed to all nodes.");
+    return CLI_GOOD;
+}

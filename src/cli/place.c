@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Files on a node. One constant shell script does the steps, here and there alike: it comes by standard input to `sh
+ * -s`; its arguments are plain characters, which the inventory has made sure of, so no shell can read anything else in
+ * them.
+ */
+#include "cli/place.h"
+#include "cli/process.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char script[] =
+    "set -eu\n"
+    "what=$1 dir=$2 fragment=$3 owner=$4 generation=$5\n"
+    "all=$dir.d new=$dir.d/$generation\n"
+    "point_to() { ln -s \"$1\" \"$dir.link.$$\"; mv -T \"$dir.link.$$\" \"$dir\"; }\n"
+    "case $what in\n"
+    "look)\n"
+    "    id \"$owner\" >/dev/null\n"
+    "    for d in \"$(dirname \"$dir\")\" \"$(dirname \"$fragment\")\"; do\n"
+    "        [ -w \"$d\" ] || { echo \"no directory, or not writable: $d\" >&2; exit 1; }\n"
+    "    done\n"
+    "    if [ -d \"$dir\" ]; then cd \"$dir\"; for f in *; do [ -f \"$f\" ] || continue; sha256sum \"$f\" | { read -r "
+    "s _; echo \"$f $s\"; }; done; fi\n"
+    "    if [ -f \"$fragment\" ]; then sha256sum \"$fragment\" | { read -r s _; echo \"fragment $s\"; }; fi ;;\n"
+    "stage)\n"
+    "    umask 077; mkdir -p \"$all\"; chmod 755 \"$all\"; mkdir \"$new\" ;;\n"
+    "activate)\n"
+    "    chmod 644 \"$new\"/*; for f in \"$new\"/*-key.pem; do [ ! -e \"$f\" ] || chmod 600 \"$f\"; done\n"
+    "    [ \"$(id -un)\" = \"$owner\" ] || chown -R \"$owner:\" \"$new\"\n"
+    "    chmod 755 \"$new\"; sync -f \"$new\"\n"
+    "    if [ -L \"$dir\" ]; then readlink \"$dir\" >\"$new/previous\"\n"
+    "    elif [ -d \"$dir\" ]; then mv -T \"$dir\" \"$all/before-xebec\"; echo \"$all/before-xebec\" "
+    ">\"$new/previous\"\n"
+    "    else : >\"$new/previous\"; fi\n"
+    "    if [ -e \"$new/fragment.cnf\" ]; then\n"
+    "        if [ -e \"$fragment\" ]; then cp -p \"$fragment\" \"$new/previous-fragment\"; else : "
+    ">\"$new/no-fragment\"; fi\n"
+    "        cp \"$new/fragment.cnf\" \"$fragment.xebec\"; chmod 644 \"$fragment.xebec\"; mv \"$fragment.xebec\" "
+    "\"$fragment\"\n"
+    "    fi\n"
+    "    point_to \"$new\" ;;\n"
+    "undo)\n"
+    "    [ -d \"$new\" ] || exit 0\n"
+    "    if [ -e \"$new/previous\" ]; then\n"
+    "        previous=$(cat \"$new/previous\")\n"
+    "        if [ -n \"$previous\" ]; then point_to \"$previous\"; elif [ -L \"$dir\" ]; then rm \"$dir\"; fi\n"
+    "        if [ -e \"$new/previous-fragment\" ]; then mv \"$new/previous-fragment\" \"$fragment\"\n"
+    "        elif [ -e \"$new/no-fragment\" ]; then rm -f \"$fragment\"; fi\n"
+    "    fi\n"
+    "    rm -r \"$new\" ;;\n"
+    "esac\n";
+
+/* The program and what it needs never to ask a question; the inventory's ssh_config with it. -> number of words */
+static size_t put_ssh(const struct inventory *inventory, const char *program, const char **words) {
+    size_t n = 0;
+    words[n++] = program;
+    words[n++] = "-oBatchMode=yes";
+    words[n++] = "-oConnectTimeout=10";
+    if (inventory->ssh_config) {
+        words[n++] = "-F";
+        words[n++] = inventory->ssh_config;
+    }
+    return n;
+}
+
+static int run_script(const struct inventory *inventory, const struct inventory_node *node, const char *what,
+                      const char *generation, char **output, struct xb_error *error) {
+    const char *words[24];
+    size_t n = 0;
+    if (node->ssh) {
+        n = put_ssh(inventory, "ssh", words);
+        words[n++] = "--";
+        words[n++] = node->ssh;
+    }
+    const char *command[] = {"sh", "-s", "--", what, node->certs_dir, node->fragment, node->owner, generation, NULL};
+    memcpy(words + n, command, sizeof(command));
+    struct process process = {.words = words, .input = script};
+    int code = process_run(&process);
+    if (output) *output = code == 0 ? strdup(process.output) : NULL;
+    if (code != 0)
+        xb_fail(error, -EIO, "node %s: %s failed on %s: %s", node->name, what, node->ssh ? node->ssh : "this machine",
+                *process.complaint ? process.complaint : "no reason given");
+    process_clear(&process);
+    return code == 0 ? 0 : error->code;
+}
+
+int place_look(const struct inventory *inventory, const struct inventory_node *node, char **now,
+               struct xb_error *error) {
+    return run_script(inventory, node, "look", "-", now, error);
+}
+
+static int copy_file(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
+                     const struct place_file *file, struct xb_error *error) {
+    const char *words[16];
+    char *target = NULL;
+    size_t n;
+    bool is_remote = node->ssh;
+    if (asprintf(&target, "%s%s%s.d/%s/%s", is_remote ? node->ssh : "", is_remote ? ":" : "", node->certs_dir,
+                 generation, file->name) < 0)
+        abort();
+    if (is_remote) {
+        n = put_ssh(inventory, "scp", words);
+        words[n++] = "-q";
+    } else {
+        n = 0;
+        words[n++] = "cp";
+    }
+    words[n++] = "--";
+    words[n++] = file->path;
+    words[n++] = target;
+    words[n] = NULL;
+    struct process process = {.words = words};
+    int code = process_run(&process);
+    if (code != 0)
+        xb_fail(error, -EIO, "node %s: cannot copy %s to %s: %s", node->name, file->path, target, process.complaint);
+    process_clear(&process);
+    free(target);
+    return code == 0 ? 0 : error->code;
+}
+
+int place_stage(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
+                const struct place_file *files, size_t count, struct xb_error *error) {
+    int result = run_script(inventory, node, "stage", generation, NULL, error);
+    for (size_t i = 0; result == 0 && i < count; i++) result = copy_file(inventory, node, generation, &files[i], error);
+    return result;
+}
+
+int place_activate(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
+                   struct xb_error *error) {
+    return run_script(inventory, node, "activate", generation, NULL, error);
+}
+
+int place_undo(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
+               struct xb_error *error) {
+    return run_script(inventory, node, "undo", generation, NULL, error);
+}

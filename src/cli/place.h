@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Files on a node, put there as a whole or not at all; on this machine or through the system's ssh and scp.
+ *
+ * CERTS_DIR on the node is a symbolic link to CERTS_DIR.d/GENERATION. A new generation is filled beside the old one and
+ * becomes valid by one rename of the link; going back is the same. The fragment is replaced by a rename too, and its
+ * former text kept in the generation. A real directory that is in the way becomes CERTS_DIR.d/before-xebec.
+ */
+#ifndef XB_CLI_PLACE_H
+#define XB_CLI_PLACE_H
+
+#include "cli/inventory.h"
+
+#include <stddef.h>
+
+struct place_file {
+    const char *name; /* in the generation */
+    const char *path; /* here */
+};
+
+/* Can it be done there? Says what is there now, one "name sha256" a line, in *now (to be freed). Changes nothing. */
+int place_look(const struct inventory *inventory, const struct inventory_node *node, char **now,
+               struct xb_error *error);
+/* Fills a generation; nothing sees it yet. */
+int place_stage(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
+                const struct place_file *files, size_t count, struct xb_error *error);
+/* Makes it valid. A file "fragment.cnf" of the generation becomes the fragment. */
+int place_activate(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
+                   struct xb_error *error);
+/* Back to what was valid before this generation, which is removed; harmless if it was never staged or activated. */
+int place_undo(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
+               struct xb_error *error);
+
+#endif
