@@ -116,7 +116,6 @@ void evs_peer_lost(struct evs *evs, const struct xb_uuid *peer, bool is_refused,
  * from here, one answer a batch, and what evs_submit made deliverable is delivered from here, never inside evs_submit.
  */
 int64_t evs_tick(struct evs *evs, int64_t now_ns);
-int64_t evs_deadline(const struct evs *evs); /* the same deadline, after further calls */
 
 /*
  * Sends a message: buf holds the payload (1..EVS_PAYLOAD_MAX bytes, headroom for EVS and below); its ownership passes

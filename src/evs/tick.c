@@ -158,7 +158,7 @@ static void run_timers(struct evs *evs) {
     if (is_due(evs, evs->stats_ns)) report_stats(evs);
 }
 
-int64_t evs_deadline(const struct evs *evs) {
+static int64_t next_deadline(const struct evs *evs) {
     if (evs->state == EVS_CLOSED) return XB_NEVER;
     /* More to complete, or something was sent or evicted from inside an upward call. */
     bool may_complete = !evs->install && (evs->state == EVS_OPERATIONAL || evs->state == EVS_GATHER);
@@ -186,5 +186,5 @@ int64_t evs_tick(struct evs *evs, int64_t now_ns) {
     evs_settle(evs);
     probe(evs);
     report_lag(evs);
-    return evs_deadline(evs);
+    return next_deadline(evs);
 }

@@ -90,18 +90,28 @@ static int install_members(struct gcs *gcs, const struct pc_view *view) {
     return own_index < 0 ? -EPROTO : 0;
 }
 
+/* All members do this, so all that have state are equal candidates: the highest seqno counts, who restarted may bring
+ * it, and the flaw of section 7.1 step 2 has no effect. The view's number is higher than any of theirs. A stateless
+ * member has counted write sets that it cannot give to anybody: it begins anew. */
+static void recollect(struct gcs *gcs, const struct pc_view *view) {
+    if (gcs->options.stateless) {
+        gcs->primary_state = GCS_NODE_NON_PRIM;
+        gcs->group_uuid = gcs->primary_uuid = xb_uuid_nil;
+        gcs->counter = gcs->primary_seqno = -1;
+        gcs->joined_count = 0;
+    } else if (gcs->counter >= 0) {
+        if (gcs->primary_state < GCS_NODE_DONOR) gcs->primary_state = GCS_NODE_JOINED;
+        gcs->primary_seqno = view->id.seq;
+    }
+}
+
 static void set_bootstrap(struct gcs *gcs, const struct pc_view *view, bool had_members, int64_t calendar_ns) {
     struct gcs_member *self = gcs_self(gcs);
     if (gcs->primary_state == GCS_NODE_PRIM || gcs->primary_state == GCS_NODE_JOINER) {
         self->is_bootstrap = false; /* has counted what it received, but has not got the state */
         return;
     }
-    if (view->is_recollection && gcs->counter >= 0) {
-        /* All members do this, so all that have state are equal candidates: the highest seqno counts, who restarted may
-         * bring it, and the flaw of section 7.1 step 2 has no effect. The view's number is higher than any of theirs. */
-        if (gcs->primary_state < GCS_NODE_DONOR) gcs->primary_state = GCS_NODE_JOINED;
-        gcs->primary_seqno = view->id.seq;
-    }
+    if (view->is_recollection) recollect(gcs, view);
     if (view->is_bootstrap && !xb_uuid_is_nil(&gcs->group_uuid))
         self->is_bootstrap = true;
     else if (view->member_count == 1 && (!had_members || view->is_bootstrap))
@@ -141,6 +151,7 @@ void gcs_component(struct gcs *gcs, const struct pc_view *view, int64_t calendar
         gcs_deliver_configuration(gcs, NULL);
         return;
     }
+    gcs->are_all_ours = view->are_all_ours;
     if (!was_primary) set_bootstrap(gcs, view, had_members, calendar_ns);
     begin_exchange(gcs, calendar_ns);
 }

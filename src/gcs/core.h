@@ -19,26 +19,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GCS_RETRY_NS (10 * XB_MS)         /* what PC refused is tried again */
+#define GCS_RETRY_NS (10 * XB_MS)             /* what PC refused is tried again */
 #define GCS_EXCHANGE_WATCH_NS (5 * XB_SECOND) /* an exchange that lasts longer is logged, again and again */
-#define GCS_VOTE_REPEAT_NS (5 * XB_SECOND) /* an own vote that stays undecided is sent again */
-#define GCS_JOINS_MAX 256                 /* own JOINs under way; more than there can be desyncs at a time */
-#define GCS_VOTE_HISTORY_MAX 256          /* results that came before the own vote */
+#define GCS_VOTE_REPEAT_NS (5 * XB_SECOND)    /* an own vote that stays undecided is sent again */
+#define GCS_JOINS_MAX 256                     /* own JOINs under way; more than there can be desyncs at a time */
+#define GCS_VOTE_HISTORY_MAX 256              /* results that came before the own vote */
 
 struct gcs_list {
     struct gcs_submission *head, *tail;
 };
 
-struct gcs_sender { /* queue.c */
-    struct gcs_list urgent;  /* state requests, out-of-order write sets */
-    struct gcs_list waiting; /* write sets in order */
-    struct gcs_list sent;    /* handed over, not delivered yet */
+struct gcs_sender {                 /* queue.c */
+    struct gcs_list urgent;         /* state requests, out-of-order write sets */
+    struct gcs_list waiting;        /* write sets in order */
+    struct gcs_list sent;           /* handed over, not delivered yet */
     struct gcs_submission *current; /* being sent; prepared */
-    size_t part, part_used;  /* how far its gather list has been read */
-    struct xb_buf *refused;  /* its next fragment, which PC did not take */
+    size_t part, part_used;         /* how far its gather list has been read */
+    struct xb_buf *refused;         /* its next fragment, which PC did not take */
     uint64_t next_id;
     size_t count, sent_count; /* of all these, of those in sent */
-    bool is_report_due; /* LAST */
+    bool is_report_due;       /* LAST */
     struct xb_uuid reported_uuid;
     int64_t reported_seqno; /* newest that the owner told, -1 none */
     int64_t queue_max, queue_min;
@@ -46,7 +46,7 @@ struct gcs_sender { /* queue.c */
     int64_t queue_samples;
 };
 
-struct gcs_flow { /* flow_control.c, throttle.c */
+struct gcs_flow {          /* flow_control.c, throttle.c */
     int64_t upper, lower;  /* section 13.3 */
     int64_t length, bytes; /* of the receiver's queue, as told */
     int64_t offset;        /* catch-up allowance */
@@ -58,10 +58,10 @@ struct gcs_flow { /* flow_control.c, throttle.c */
     int64_t queue_max, queue_min;
     double queue_sum;
     int64_t queue_samples;
-    bool is_throttling;    /* this node receives a state transfer */
-    bool is_crossed;       /* the soft limit was passed */
+    bool is_throttling; /* this node receives a state transfer */
+    bool is_crossed;    /* the soft limit was passed */
     int64_t start_bytes, start_ns;
-    double rate;           /* bytes/ns before the soft limit */
+    double rate; /* bytes/ns before the soft limit */
     double reference_bytes, reference_ns;
     int64_t throttle_until_ns; /* 0: no pause */
 };
@@ -76,16 +76,16 @@ struct gcs_joins { /* join.c: own JOINs not delivered yet, in order */
     size_t head, count, sent;
 };
 
-struct gcs_ballot { /* vote.c */
-    struct gcs_vote_result result; /* last one, -1, 0 */
-    int64_t request_seqno;         /* last request, -1 */
+struct gcs_ballot {                                       /* vote.c */
+    struct gcs_vote_result result;                        /* last one, -1, 0 */
+    int64_t request_seqno;                                /* last request, -1 */
     struct gcs_vote_result history[GCS_VOTE_HISTORY_MAX]; /* of this group UUID, ascending */
     size_t history_count;
     /* Own vote. */
     bool is_waiting, is_due;
     struct xb_uuid own_uuid;
     int64_t own_seqno, own_value; /* last voted; own_seqno -1 none */
-    int64_t repeat_ns; /* when it is sent again */
+    int64_t repeat_ns;            /* when it is sent again */
     uint8_t text[GCS_VOTE_TEXT_MAX];
     size_t text_size;
 };
@@ -100,7 +100,7 @@ struct gcs_causal { /* causal.c: in order, those under way first */
     struct gcs_causal_token *first, **last;
     size_t count, unsent;
     bool is_refused; /* the last message */
-    uint64_t batch; /* last number used */
+    uint64_t batch;  /* last number used */
 };
 
 struct gcs {
@@ -114,14 +114,15 @@ struct gcs {
     const struct xb_log *log;
 
     enum gcs_group_state group_state;
-    bool is_closing; /* sends no more */
-    bool is_closed;  /* self-leave or error seen */
-    bool is_halted;  /* given up, gcs_error is to come */
-    int depth;       /* of nested public calls */
-    bool is_refused; /* PC refused something in the last flush */
-    uint64_t epoch;  /* counts component events */
-    int64_t now_ns;  /* of the running call */
-    uint64_t dropped; /* messages that cannot come from a correct member */
+    bool is_closing;   /* sends no more */
+    bool is_closed;    /* self-leave or error seen */
+    bool are_all_ours; /* pc_view's, of the latest primary view */
+    bool is_halted;    /* given up, gcs_error is to come */
+    int depth;         /* of nested public calls */
+    bool is_refused;   /* PC refused something in the last flush */
+    uint64_t epoch;    /* counts component events */
+    int64_t now_ns;    /* of the running call */
+    uint64_t dropped;  /* messages that cannot come from a correct member */
 
     /* Section 4.1. */
     int64_t counter;
@@ -200,8 +201,8 @@ bool gcs_send_action(struct gcs *gcs); /* one step: a fragment, a report, or not
 /* The submission that an own delivered action belongs to, taken out of the queue; NULL: nobody waits. */
 struct gcs_submission *gcs_sender_match(struct gcs *gcs, uint64_t id, size_t size);
 void gcs_finish(struct gcs *gcs, struct gcs_submission *submission, int result, const struct gcs_action *action);
-void gcs_sender_restart(struct gcs *gcs); /* a view change cut what was under way: it will be sent again */
-void gcs_sender_fail(struct gcs *gcs, int result);       /* everything */
+void gcs_sender_restart(struct gcs *gcs);          /* a view change cut what was under way: it will be sent again */
+void gcs_sender_fail(struct gcs *gcs, int result); /* everything */
 void gcs_sender_fail_unsent(struct gcs *gcs, int result); /* but what has been sent completely */
 void gcs_sender_fail_write_sets(struct gcs *gcs, int result);
 void gcs_repeat_report(struct gcs *gcs); /* if the group forgot it */

@@ -220,7 +220,7 @@ static void finish_exchange(struct gcs *gcs) {
     const struct gcs_state_message *messages[PC_MEMBERS_MAX];
     for (size_t i = 0; i < gcs->member_count; i++) messages[i] = gcs->members[i].message;
     struct gcs_quorum quorum;
-    gcs_quorum_compute(&quorum, messages, gcs->member_count, gcs->log);
+    gcs_quorum_compute(&quorum, messages, gcs->member_count, gcs->are_all_ours, gcs->log);
     log_quorum(gcs, &quorum);
     gcs->is_state_due = false;
     if (quorum.is_primary && !check_quorum(gcs, &quorum)) return;

@@ -222,6 +222,8 @@ struct gcs_status {
     int64_t fc_interval_low, fc_interval_high;
 };
 void gcs_get_status(const struct gcs *gcs, struct gcs_status *status, int64_t now_ns);
+/* This node's state in the primary configuration that it is in. -> false: it is in none */
+bool gcs_get_own_state(const struct gcs *gcs, enum gcs_node_state *state);
 void gcs_reset_stats(struct gcs *gcs, int64_t now_ns);
 
 #endif

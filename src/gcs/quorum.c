@@ -77,8 +77,30 @@ static const struct gcs_state_message *select_candidate(const struct gcs_state_m
     return best;
 }
 
+/*
+ * Not in the specification: nobody in the group has the state, for who had it has crashed and left joiners behind; with
+ * the stock provider an operator has to bootstrap. Joiners count what the group orders, so who restarts with as much as
+ * any of them has counted has missed nothing.
+ */
+static const struct gcs_state_message *find_returned(const struct gcs_state_message *const *messages, size_t count) {
+    const struct gcs_state_message *best = NULL;
+    int64_t ordered = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct gcs_state_message *m = messages[i];
+        bool has_state = m->primary_state == GCS_NODE_NON_PRIM && !(m->flags & GCS_STATE_STATELESS);
+        if (m->received > ordered) ordered = m->received;
+        if (has_state && (!best || m->received > best->received)) best = m;
+    }
+    if (!best || best->received < ordered) return NULL;
+    for (size_t i = 0; i < count; i++) {
+        const struct xb_uuid *uuid = &messages[i]->group_uuid;
+        if (!xb_uuid_is_nil(uuid) && !xb_uuid_equal(uuid, &best->group_uuid)) return NULL;
+    }
+    return best;
+}
+
 static const struct gcs_state_message *find_representative(const struct gcs_state_message *const *messages,
-                                                           size_t count, const struct xb_log *log) {
+                                                           size_t count, bool are_all_ours, const struct xb_log *log) {
     const struct gcs_state_message *best;
     if (inherit(messages, count, &best)) {
         xb_log_error(log, "Members with different histories have joined: there is no group. Stop the ones that are not "
@@ -91,7 +113,8 @@ static const struct gcs_state_message *find_representative(const struct gcs_stat
             xb_log_warning(log, "State message of %s in the middle of a transfer is no base for a group",
                            messages[i]->name);
     best = select_candidate(messages, count, is_remerge_candidate);
-    return best ? best : select_candidate(messages, count, is_bootstrap_candidate);
+    if (!best) best = select_candidate(messages, count, is_bootstrap_candidate);
+    return best || !are_all_ours ? best : find_returned(messages, count);
 }
 
 /* No member may be asked for more than it can; a living group does not go back (section 7.3). */
@@ -112,7 +135,7 @@ static void negotiate(struct gcs_quorum *quorum, const struct gcs_state_message 
 }
 
 void gcs_quorum_compute(struct gcs_quorum *quorum, const struct gcs_state_message *const *messages, size_t count,
-                        const struct xb_log *log) {
+                        bool are_all_ours, const struct xb_log *log) {
     *quorum = (struct gcs_quorum){
         .exchange_version = messages[0]->version,
         .counter = -1,
@@ -123,7 +146,7 @@ void gcs_quorum_compute(struct gcs_quorum *quorum, const struct gcs_state_messag
     };
     for (size_t i = 1; i < count; i++)
         if (messages[i]->version < quorum->exchange_version) quorum->exchange_version = messages[i]->version;
-    const struct gcs_state_message *representative = find_representative(messages, count, log);
+    const struct gcs_state_message *representative = find_representative(messages, count, are_all_ours, log);
     quorum->representative = representative;
     if (!representative) return;
     quorum->is_primary = true;

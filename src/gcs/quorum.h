@@ -15,8 +15,9 @@ struct gcs_quorum {
     int vote_policy;
 };
 
-/* messages: one of each member in order, count > 0. */
+/* messages: one of each member in order, count > 0. are_all_ours: nobody decides by the stock rules, so a member that
+ * has restarted with the whole state may bring it back to a group of joiners. */
 void gcs_quorum_compute(struct gcs_quorum *quorum, const struct gcs_state_message *const *messages, size_t count,
-                        const struct xb_log *log);
+                        bool are_all_ours, const struct xb_log *log);
 
 #endif

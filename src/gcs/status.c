@@ -62,6 +62,11 @@ void gcs_get_status(const struct gcs *gcs, struct gcs_status *status, int64_t no
     };
 }
 
+bool gcs_get_own_state(const struct gcs *gcs, enum gcs_node_state *state) {
+    *state = gcs_own_state(gcs);
+    return gcs->group_state == GCS_PRIMARY && gcs->own_index >= 0;
+}
+
 void gcs_reset_stats(struct gcs *gcs, int64_t now_ns) {
     struct gcs_sender *s = &gcs->sender;
     struct gcs_flow *f = &gcs->flow;

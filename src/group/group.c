@@ -242,6 +242,7 @@ void group_start(struct group *group, const char *const *peers, size_t peer_coun
 void group_leave(struct group *group, int64_t now_ns) {
     if (group->phase != PHASE_RUNNING) return;
     group->phase = PHASE_LEAVING;
+    gcs_close(group->gcs, now_ns); /* who submits or votes hears at once, and not when lingering is over */
     pc_closing(group->pc);
     evs_leave(group->evs, group->config.linger_ns, now_ns);
     finish(group, now_ns);
@@ -266,6 +267,12 @@ void group_lost(struct group *group, gmcast_conn conn, int reason, int64_t now_n
     finish(group, now_ns);
 }
 
+/* What PC saves for a restart says whether this node had the state. */
+static void tell_state(struct group *group) {
+    enum gcs_node_state state;
+    if (gcs_get_own_state(group->gcs, &state)) pc_set_has_state(group->pc, state >= GCS_NODE_DONOR);
+}
+
 int64_t group_tick(struct group *group, int64_t now_ns, int64_t calendar_ns) {
     if (group->phase == PHASE_NEW || group->phase == PHASE_OVER) return XB_NEVER;
     group->calendar_ns = calendar_ns;
@@ -276,6 +283,7 @@ int64_t group_tick(struct group *group, int64_t now_ns, int64_t calendar_ns) {
     next_ns = xb_earlier(next_ns, evs_tick(group->evs, now_ns));
     next_ns = xb_earlier(next_ns, gmcast_tick(group->gmcast, now_ns));
     next_ns = xb_earlier(next_ns, gcs_deadline(group->gcs, now_ns)); /* EVS may have delivered to it just now */
+    tell_state(group);
     finish(group, now_ns);
     return group->phase == PHASE_OVER ? XB_NEVER : next_ns;
 }

@@ -165,8 +165,8 @@ static void install_in_prim(struct pc *pc, const struct xb_uuid *source, uint8_t
     warn_about_weights(pc);
 }
 
-void pc_handle_install(struct pc *pc, const struct xb_uuid *source, const struct pc_header *header,
-                       struct xb_reader *r, int64_t now_ns) {
+void pc_handle_install(struct pc *pc, const struct xb_uuid *source, const struct pc_header *header, struct xb_reader *r,
+                       int64_t now_ns) {
     struct pc_map map = {0};
     struct xb_error error = {0};
     if (pc_map_read(r, &map, &error))

@@ -7,7 +7,7 @@
 #define MAP_COUNT_SIZE 4
 #define MAP_ENTRY_SIZE 52
 
-enum { NODE_PRIM = 0x1, NODE_WEIGHT = 0x2, NODE_UN = 0x4, NODE_EVICTED = 0x8, NODE_YIELDS = 0x8000 };
+enum { NODE_PRIM = 0x1, NODE_WEIGHT = 0x2, NODE_UN = 0x4, NODE_EVICTED = 0x8, NODE_OURS = 0x8000 };
 
 const struct view_id pc_never_prim = {.type = VIEW_NON_PRIM};
 
@@ -72,7 +72,7 @@ static void node_read(struct xb_reader *r, struct pc_node *node) {
     node->is_prim = bits & NODE_PRIM;
     node->is_un = bits & NODE_UN;
     node->is_evicted = bits & NODE_EVICTED;
-    node->yields = bits & NODE_YIELDS;
+    node->is_ours = bits & NODE_OURS;
     node->segment = (uint8_t)(bits >> 16);
     node->weight = bits & NODE_WEIGHT ? (int)(bits >> 24) : -1;
     node->last_seq = xb_read_u32(r);
@@ -85,7 +85,7 @@ static void node_write(struct xb_writer *w, const struct pc_node *node) {
     if (node->is_prim) bits |= NODE_PRIM;
     if (node->is_un) bits |= NODE_UN;
     if (node->is_evicted) bits |= NODE_EVICTED;
-    if (node->yields) bits |= NODE_YIELDS;
+    if (node->is_ours) bits |= NODE_OURS;
     if (node->weight >= 0) bits |= NODE_WEIGHT | (uint32_t)node->weight << 24;
     xb_write_uuid(w, &node->uuid);
     xb_write_u32(w, bits);
@@ -138,6 +138,12 @@ bool pc_set_has(const struct pc_set *set, const struct xb_uuid *uuid) {
             high = middle;
     }
     return false;
+}
+
+void pc_set_add(struct pc_set *set, const struct xb_uuid *uuid) {
+    size_t i = set->count++;
+    for (; i > 0 && xb_uuid_compare(&set->uuids[i - 1], uuid) > 0; i--) set->uuids[i] = set->uuids[i - 1];
+    set->uuids[i] = *uuid;
 }
 
 bool pc_set_assign(struct pc_set *set, const struct xb_uuid *uuids, size_t count) {

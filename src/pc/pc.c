@@ -65,6 +65,7 @@ struct pc *pc_new(const struct xb_uuid *uuid, uint8_t segment, const struct pc_o
     if (restored) {
         pc->has_restored = true;
         pc->restored = *restored;
+        pc->has_state = !restored->lacks_state;
         self.last_prim = restored->id;
         self.last_prim.type = VIEW_NON_PRIM; /* section 13.3 */
     }
@@ -171,6 +172,12 @@ int pc_set_weight(struct pc *pc, int weight, int64_t now_ns) {
     if (weight < 0 || weight > 255) return -ERANGE;
     if (pc->state != PC_PRIM) return -EAGAIN;
     return pc_send_install(pc, PC_FLAG_WEIGHT, weight, now_ns);
+}
+
+void pc_set_has_state(struct pc *pc, bool has_state) {
+    if (pc->has_state == has_state || pc->state == PC_CLOSED) return;
+    pc->has_state = has_state;
+    if (pc->state == PC_PRIM && pc->options.recovery) pc_save_view(pc, pc->is_bootstrapped);
 }
 
 void pc_set_ignore(struct pc *pc, bool ignore_sb, bool ignore_quorum) {

@@ -36,9 +36,11 @@ struct pc_member {
 struct pc_view {
     struct view_id id;
     bool is_bootstrap; /* the bootstrap mark */
-    /* PRIM: nobody was primary before, this node has been once, and all members have agreed that whoever has the highest
-     * seqno is to be followed, whether it lived on or crashed, and whatever it was the last member of (promotion.c). */
+    /* PRIM: nobody was primary before, this node has been once, and all members have agreed that whoever has the
+     * highest seqno is to be followed, whether it lived on or crashed, and whatever it was the last member of
+     * (promotion.c). */
     bool is_recollection;
+    bool are_all_ours; /* PRIM: no member is of the stock provider */
     const struct pc_member *members;
     size_t member_count;
 };
@@ -57,6 +59,7 @@ struct pc_saved_view {
     struct xb_uuid my_uuid;
     struct view_id id; /* type PRIM */
     bool is_bootstrap;
+    bool lacks_state; /* the node was still waiting for its state transfer */
     struct pc_member members[PC_MEMBERS_MAX];
     size_t member_count;
 };
@@ -85,7 +88,7 @@ struct pc_up {
 };
 
 struct pc_options {
-    int weight;   /* 0..255 */
+    int weight; /* 0..255 */
     bool ignore_sb, ignore_quorum, checksum, npvo, recovery;
     int64_t retry_period_ns; /* of an INSTALL that EVS refused; default 100 ms */
 };
@@ -113,6 +116,9 @@ int pc_submit(struct pc *pc, struct xb_buf *buf, uint8_t user_type, enum evs_ord
 int pc_bootstrap(struct pc *pc, int64_t now_ns);
 /* pc.weight at run time: -> 0 (sent; weight_changed follows), -EAGAIN, -ERANGE, or EVS's error. */
 int pc_set_weight(struct pc *pc, int weight, int64_t now_ns);
+/* Has this node the state of the group it is in, or does it wait for a transfer? Told by the layer above in a primary
+ * component, from outside of any callback: a node that crashed as a joiner must not make itself primary again. */
+void pc_set_has_state(struct pc *pc, bool has_state);
 void pc_set_ignore(struct pc *pc, bool ignore_sb, bool ignore_quorum);
 
 enum pc_state pc_get_state(const struct pc *pc);

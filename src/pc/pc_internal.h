@@ -45,7 +45,7 @@ struct pc_header { /* section 3.1 */
 struct pc_node { /* section 2.3 */
     struct xb_uuid uuid;
     bool is_prim, is_un, is_evicted;
-    bool yields; /* own entry only: see promotion.c; not part of the state */
+    bool is_ours; /* own entry only: see promotion.c; not part of the state */
     uint32_t last_seq;
     struct view_id last_prim;
     int64_t to_seq;
@@ -82,19 +82,21 @@ struct pc {
 
     enum pc_state state;
     struct pc_map nodes;
-    struct pc_node *scratch; /* room for the entries of one message, PC_NODES_MAX */
+    struct pc_node *scratch;                       /* room for the entries of one message, PC_NODES_MAX */
     struct pc_collected collected[PC_MEMBERS_MAX]; /* ascending by source; kept after the exchange */
     size_t collected_count;
     bool has_current;
     struct view_id current;
-    uint8_t version; /* of the current view */
-    struct pc_set members, left; /* of the current view */
+    uint8_t version;       /* of the current view */
+    struct pc_set members; /* of the current view */
     struct view_id basis;
-    struct pc_set basis_members;
+    struct pc_set basis_members, left; /* left: who of them has left gracefully since */
     uint32_t last_sent;
     bool is_start_prim, is_closing, is_failed;
-    bool is_recollection; /* what the last exchange has found, see promotion.c */
+    bool is_bootstrapped;               /* the mark of the current primary view */
+    bool is_recollection, are_all_ours; /* what the last exchange has found, see promotion.c */
 
+    bool has_state; /* as pc_set_has_state says; a restarted node's as before its crash */
     bool has_restored;
     struct pc_saved_view restored;
 
@@ -140,6 +142,7 @@ struct xb_buf *pc_map_message(const struct pc_header *header, const struct pc_no
 bool pc_set_has(const struct pc_set *set, const struct xb_uuid *uuid);
 /* False if there are too many. */
 bool pc_set_assign(struct pc_set *set, const struct xb_uuid *uuids, size_t count);
+void pc_set_add(struct pc_set *set, const struct xb_uuid *uuid); /* that is not in it; there must be room */
 
 /* quorum.c: section 7 over the current view */
 enum pc_majority { PC_MINORITY, PC_SPLIT_BRAIN, PC_QUORUM };
@@ -156,16 +159,17 @@ void pc_collected_clear(struct pc *pc);
 int pc_send_install(struct pc *pc, uint8_t flags, int weight, int64_t now_ns);
 /* Sends the INSTALL that ends the exchange, or sees to it that it will be sent. */
 void pc_await_install(struct pc *pc, int64_t now_ns);
-void pc_handle_install(struct pc *pc, const struct xb_uuid *source, const struct pc_header *header,
-                       struct xb_reader *r, int64_t now_ns);
+void pc_handle_install(struct pc *pc, const struct xb_uuid *source, const struct pc_header *header, struct xb_reader *r,
+                       int64_t now_ns);
 
 /* user.c */
 void pc_handle_user(struct pc *pc, const struct evs_message *message, const struct pc_header *header,
                     struct xb_reader *r, int64_t now_ns);
 
 /* view.c */
-void pc_mark_prim(struct pc *pc);     /* section 6.2, PRIM */
-void pc_mark_non_prim(struct pc *pc); /* section 6.2, NON_PRIM */
+void pc_mark_prim(struct pc *pc);                    /* section 6.2, PRIM */
+void pc_mark_non_prim(struct pc *pc);                /* section 6.2, NON_PRIM */
+void pc_save_view(struct pc *pc, bool is_bootstrap); /* the primary view this node is in */
 void pc_deliver_view(struct pc *pc, enum view_type type, bool is_bootstrap, int64_t now_ns);
 
 /* The node, in this or another incarnation, is in the current view. */
@@ -177,6 +181,7 @@ bool pc_is_reported_evicted(const struct pc *pc, const struct xb_uuid *uuid);
 void pc_promote(struct pc *pc, int64_t now_ns); /* section 13.4 */
 /* Of the finished exchange: was a restarted member in a later primary view than `last`, and may this be heeded? */
 bool pc_has_later_memory(const struct pc *pc, const struct view_id *last);
+bool pc_are_all_ours(const struct pc *pc);
 bool pc_is_recollection(const struct pc *pc);
 
 #endif

@@ -6,18 +6,24 @@
  * The stock rule is narrow (exactly the recorded members, nobody else: a fresh node blocks it), and beside it stands a
  * rule that loses acknowledged data (section 6.5.1 B): if one member of the last primary component that a *living* node
  * knows lived on and the others restarted, the living one's state counts, although the others may have committed more:
- * in the moment of the crash, since a message that they delivered was still doubtful at the survivor, or for hours, in a
- * primary component that the survivor was cut off from. They then find themselves "ahead of the group" and are wiped.
+ * in the moment of the crash, since a message that they delivered was still doubtful at the survivor, or for hours, in
+ * a primary component that the survivor was cut off from. They then find themselves "ahead of the group" and are wiped.
  * The choice among living ones has a flaw too (spec 05 section 7.1, "S stays").
  *
- * So our nodes say in their STATE, with a bit that the stock provider ignores, that they yield: they do not insist on
- * their part in the last primary component. If all members of a view say so, then
+ * So our nodes say in their STATE who they are, with a bit that the stock provider ignores. One that is not primary
+ * yields to others of ours: it does not insist on its part in the last primary component. If all members of a view are
+ * ours and none is primary, then
  *  - a primary view that a restarted member remembers and that is later than the last one of those that lived on keeps
  *    these from re-forming theirs; the restarted ones may promote themselves in their presence, if nobody knows a later
  *    one still;
  *  - gcs is told to follow the highest seqno (pc_view.is_recollection).
  * If one does not say so, it is a stock node, and the stock rules hold, so that all draw the same conclusion; then a
  * fresh node is the only addition that does no harm (section 17.6).
+ * gcs is told as well whether all are ours (pc_view.are_all_ours): the only holder of the state of a primary component
+ * of joiners may have crashed, and comes back.
+ *
+ * A node that crashed while it waited for its state does not promote itself, unlike the stock provider's: the last one
+ * who had the state may have left before, which makes the joiner a primary component of its own, with old data.
  */
 #include "pc/pc_internal.h"
 
@@ -27,10 +33,20 @@ static bool is_restored_member(const struct pc *pc, const struct xb_uuid *uuid) 
     return false;
 }
 
+static const struct pc_node *own_entry(const struct pc *pc, size_t i) {
+    return pc_map_find(&pc->collected[i].map, &pc->collected[i].source);
+}
+
+bool pc_are_all_ours(const struct pc *pc) {
+    for (size_t i = 0; i < pc->collected_count; i++)
+        if (!own_entry(pc, i)->is_ours) return false;
+    return true;
+}
+
 static bool do_all_yield(const struct pc *pc) {
     for (size_t i = 0; i < pc->collected_count; i++)
-        if (!pc_map_find(&pc->collected[i].map, &pc->collected[i].source)->yields) return false;
-    return true;
+        if (own_entry(pc, i)->is_prim) return false;
+    return pc_are_all_ours(pc);
 }
 
 /* Has restarted with a memory of a primary view, and has not been primary since. */
@@ -45,7 +61,7 @@ static bool is_same_view(const struct view_id *a, const struct view_id *b) { /* 
 bool pc_has_later_memory(const struct pc *pc, const struct view_id *last) {
     if (!do_all_yield(pc)) return false;
     for (size_t i = 0; i < pc->collected_count; i++) {
-        const struct pc_node *entry = pc_map_find(&pc->collected[i].map, &pc->collected[i].source);
+        const struct pc_node *entry = own_entry(pc, i);
         if (is_restored(entry) && entry->last_prim.seq > last->seq) return true;
     }
     return false;
@@ -94,7 +110,7 @@ static bool is_complete(const struct pc *pc) {
 
 /* In TRANS EVS cannot send; the non-primary view at the end of the exchange makes the next attempt. */
 void pc_promote(struct pc *pc, int64_t now_ns) {
-    if (!pc->has_restored || pc->is_start_prim || pc->state != PC_NON_PRIM) return;
+    if (!pc->has_restored || pc->restored.lacks_state || pc->is_start_prim || pc->state != PC_NON_PRIM) return;
     if (!is_newest(pc) || !is_complete(pc)) return;
     xb_log_info(pc->log, "PC: promote to primary component, restored view %s", VIEW_ID_TEXT(&pc->restored.id));
     int result = pc_send_install(pc, PC_FLAG_BOOTSTRAP, 0, now_ns);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The text of gvwstate.dat (spec 04 section 13.1): lines of words, the first word says what the line is; lines with an
- * unknown first word are ignored. Ours ends with a checksum of everything before it, which the stock provider skips;
- * a file of the stock provider has none and is accepted without. Everything that could make two nodes use one UUID or
- * trust half a file is refused (section 17.4).
+ * unknown first word are ignored. Ours has two lines that the stock provider skips: one says that the node was a
+ * joiner, and the last is a checksum of everything before it. A file of the stock provider has neither and is accepted.
+ * Everything that could make two nodes use one UUID or trust half a file is refused (section 17.4).
  */
 #include "base/hash.h"
 #include "pc/pc_internal.h"
@@ -13,6 +13,7 @@
 
 #define SAVED_TEXT_MAX 65536
 #define CHECKSUM_WORD "#crc32c:"
+#define LACKS_STATE_WORD "#joining"
 
 /* What stands on the lines so far. */
 struct parse {
@@ -90,12 +91,13 @@ static bool parse_line(struct parse *parse, const char *line) {
     const char *rest;
     uint64_t mark;
     if ((rest = after_word(line, "my_uuid:"))) {
-        parse->has_uuid = parse_uuid(&rest, &parse->saved->my_uuid) && parse_end(rest) &&
-                          !xb_uuid_is_nil(&parse->saved->my_uuid);
+        parse->has_uuid =
+            parse_uuid(&rest, &parse->saved->my_uuid) && parse_end(rest) && !xb_uuid_is_nil(&parse->saved->my_uuid);
         return parse->has_uuid;
     }
     if (after_word(line, "#vwbeg")) return parse->has_begin = true;
     if (after_word(line, "#vwend")) return parse->has_end = true;
+    if (after_word(line, LACKS_STATE_WORD)) return parse->saved->lacks_state = true;
     if ((rest = after_word(line, "view_id:"))) return parse->has_view = parse_view_id(rest, &parse->saved->id);
     if ((rest = after_word(line, "bootstrap:"))) {
         if (!parse_number(&rest, 1, &mark) || !parse_end(rest)) return false;
@@ -165,6 +167,7 @@ int pc_saved_view_format(const struct pc_saved_view *saved, char *text, size_t s
     ADD("bootstrap: %d\n", saved->is_bootstrap);
     for (size_t i = 0; i < saved->member_count; i++)
         ADD("member: %s %u\n", XB_UUID_TEXT(&saved->members[i].uuid), saved->members[i].segment);
+    if (saved->lacks_state) ADD(LACKS_STATE_WORD "\n");
     ADD("#vwend\n");
     ADD(CHECKSUM_WORD " %08x\n", xb_crc32c(0, text, used));
 #undef ADD

@@ -17,7 +17,7 @@ void pc_send_state(struct pc *pc, int64_t now_ns) {
     int64_t to_seq = self->to_seq;
     for (size_t i = 0; i < pc->nodes.count; i++) {
         struct pc_node *node = &pc->nodes.nodes[i];
-        node->yields = node == self && !self->is_prim;
+        node->is_ours = node == self;
         if (pc_set_has(&pc->members, &node->uuid)) node->to_seq = to_seq;
         if (pc->down.is_evicted(pc->down.ctx, &node->uuid)) node->is_evicted = true;
     }
@@ -170,8 +170,8 @@ bool pc_is_back(const struct pc *pc, const struct xb_uuid *uuid) {
 }
 
 /* Section 6.5.1 B: nobody claims, but everybody of the last primary view is back. Of nodes that may have installed a
- * primary component unseen, a new incarnation will do too, unlike in the stock provider, which would wait for ever: what
- * such a node may have alone it brings along, and gcs finds it. Stock members take the INSTALL all the same. */
+ * primary component unseen, a new incarnation will do too, unlike in the stock provider, which would wait for ever:
+ * what such a node may have alone it brings along, and gcs finds it. Stock members take the INSTALL all the same. */
 static enum decision decide_by_return(struct pc *pc) {
     for (size_t i = 0; i < pc->nodes.count; i++) {
         const struct pc_node *node = &pc->nodes.nodes[i];
@@ -211,6 +211,7 @@ static enum decision decide_by_return(struct pc *pc) {
 
 static void finish_exchange(struct pc *pc, int64_t now_ns) {
     if (!merge_all(pc) || !validate_all(pc)) return;
+    pc->are_all_ours = pc_are_all_ours(pc);
     pc->is_recollection = pc_is_recollection(pc);
     enum decision decision = decide_by_claims(pc);
     if (decision == DECISION_NON_PRIMARY) decision = decide_by_return(pc);

@@ -28,8 +28,7 @@ void pc_handle_user(struct pc *pc, const struct evs_message *message, const stru
                     struct xb_reader *r, int64_t now_ns) {
     bool is_safe = message->order == EVS_SAFE;
     if (is_safe && (pc->state == PC_STATES_EXCH || pc->state == PC_INSTALL)) {
-        pc_fail(pc, false, "user message of %s in state %s", XB_UUID_SHORT(&message->source),
-                pc_state_name(pc->state));
+        pc_fail(pc, false, "user message of %s in state %s", XB_UUID_SHORT(&message->source), pc_state_name(pc->state));
         return;
     }
     struct pc_node *self = pc_self(pc);
@@ -45,8 +44,11 @@ void pc_handle_user(struct pc *pc, const struct evs_message *message, const stru
         source->last_seq = header->seq;
         if (self->is_prim) to_seq = ++self->to_seq;
     }
-    struct pc_message up = {.source = message->source, .user_type = message->user_type, .order = message->order,
-                            .to_seq = to_seq, .size = xb_reader_left(r)};
+    struct pc_message up = {.source = message->source,
+                            .user_type = message->user_type,
+                            .order = message->order,
+                            .to_seq = to_seq,
+                            .size = xb_reader_left(r)};
     up.payload = xb_read_bytes(r, up.size);
     pc->up.message(pc->up.ctx, &up, now_ns);
 }

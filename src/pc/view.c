@@ -7,6 +7,7 @@ void pc_mark_prim(struct pc *pc) {
     pc->basis = pc->current;
     pc->basis.type = VIEW_PRIM;
     pc_known_members(pc, &pc->basis_members);
+    pc->left.count = 0;
     for (size_t i = 0; i < pc->nodes.count; i++) {
         struct pc_node *node = &pc->nodes.nodes[i];
         node->is_prim = pc_set_has(&pc->basis_members, &node->uuid);
@@ -23,15 +24,20 @@ void pc_mark_non_prim(struct pc *pc) {
     pc->basis = pc->current;
     pc->basis.type = VIEW_NON_PRIM;
     pc_known_members(pc, &pc->basis_members);
+    pc->left.count = 0;
     for (size_t i = 0; i < pc->nodes.count; i++)
         if (pc_set_has(&pc->basis_members, &pc->nodes.nodes[i].uuid)) pc->nodes.nodes[i].is_prim = false;
     pc_self(pc)->is_prim = false;
 }
 
-static void save_view(struct pc *pc, const struct pc_view *view) {
+void pc_save_view(struct pc *pc, bool is_bootstrap) {
     struct pc_saved_view saved = {
-        .my_uuid = pc->uuid, .id = view->id, .is_bootstrap = view->is_bootstrap, .member_count = view->member_count};
-    memcpy(saved.members, view->members, view->member_count * sizeof(*view->members));
+        .my_uuid = pc->uuid, .id = pc->basis, .is_bootstrap = is_bootstrap, .lacks_state = !pc->has_state};
+    for (size_t i = 0; i < pc->basis_members.count; i++) {
+        const struct pc_node *node = pc_map_find(&pc->nodes, &pc->basis_members.uuids[i]);
+        saved.members[saved.member_count++] = (struct pc_member){.uuid = node->uuid, .segment = node->segment};
+    }
+    pc->is_bootstrapped = is_bootstrap;
     pc->up.save(pc->up.ctx, &saved);
 }
 
@@ -40,6 +46,7 @@ void pc_deliver_view(struct pc *pc, enum view_type type, bool is_bootstrap, int6
     struct pc_view view = {.id = pc->current, .is_bootstrap = is_bootstrap, .members = pc->view_members};
     view.id.type = type;
     view.is_recollection = type == VIEW_PRIM && pc->is_recollection;
+    view.are_all_ours = type == VIEW_PRIM && pc->are_all_ours;
     for (size_t i = 0; i < pc->members.count; i++) {
         const struct pc_node *node = pc_map_find(&pc->nodes, &pc->members.uuids[i]);
         if (node)
@@ -47,7 +54,7 @@ void pc_deliver_view(struct pc *pc, enum view_type type, bool is_bootstrap, int6
     }
     xb_log_info(pc->log, "PC: view %s with %zu member%s", VIEW_ID_TEXT(&view.id), view.member_count,
                 view.member_count == 1 ? "" : "s");
-    if (type == VIEW_PRIM && pc->options.recovery) save_view(pc, &view);
+    if (type == VIEW_PRIM && pc->options.recovery) pc_save_view(pc, is_bootstrap);
     pc->up.view(pc->up.ctx, &view, now_ns);
     pc->down.stable_view(pc->down.ctx, &view, now_ns);
     if (type == VIEW_NON_PRIM) {
@@ -58,9 +65,18 @@ void pc_deliver_view(struct pc *pc, enum view_type type, bool is_bootstrap, int6
     }
 }
 
+/* Unlike with the stock provider they count as gone until the next primary view, not only in the view in which they
+ * left: else a group that several leave one soon after the other, in the middle of an exchange, stops being primary.
+ * Parts of a split group may know different leavers and still not both have quorum, for none of these is in any part.
+ */
+static void note_leavers(struct pc *pc, const struct evs_view *view) {
+    for (size_t i = 0; i < view->left_count; i++)
+        if (pc_set_has(&pc->basis_members, &view->left[i]) && !pc_set_has(&pc->left, &view->left[i]))
+            pc_set_add(&pc->left, &view->left[i]);
+}
+
 static bool take_view(struct pc *pc, const struct evs_view *view) {
-    if (!pc_set_assign(&pc->members, view->members, view->member_count) ||
-        !pc_set_assign(&pc->left, view->left, view->left_count)) {
+    if (!pc_set_assign(&pc->members, view->members, view->member_count)) {
         pc_fail(pc, false, "view of %zu members: more than %d are not supported", view->member_count, PC_MEMBERS_MAX);
         return false;
     }
@@ -71,6 +87,7 @@ static bool take_view(struct pc *pc, const struct evs_view *view) {
     if (pc->has_current && pc->version != view->version)
         xb_log_info(pc->log, "PC protocol %s %u -> %u", view->version > pc->version ? "upgrade" : "downgrade",
                     pc->version, view->version);
+    note_leavers(pc, view);
     pc->current = view->id;
     pc->version = view->version;
     pc->has_current = true;
@@ -102,8 +119,10 @@ static bool has_claim(struct pc *pc) {
     if (majority == PC_QUORUM) return true;
     if (pc->is_closing) return false;
     if (majority == PC_SPLIT_BRAIN && pc->options.ignore_sb) {
-        xb_log_warning(pc->log, "Ignoring possible split-brain (allowed by configuration) from view: %s; this "
-                                "half goes on and may diverge from the other half", VIEW_ID_TEXT(&pc->current));
+        xb_log_warning(pc->log,
+                       "Ignoring possible split-brain (allowed by configuration) from view: %s; this "
+                       "half goes on and may diverge from the other half",
+                       VIEW_ID_TEXT(&pc->current));
         return true;
     }
     if (pc->options.ignore_quorum) {
@@ -116,8 +135,7 @@ static bool has_claim(struct pc *pc) {
 
 /* Section 6.4.2 */
 static void transitional_view(struct pc *pc, const struct evs_view *view, int64_t now_ns) {
-    if (pc->state == PC_TRANS || !xb_uuid_equal(&view->id.uuid, &pc->current.uuid) ||
-        view->id.seq != pc->current.seq) {
+    if (pc->state == PC_TRANS || !xb_uuid_equal(&view->id.uuid, &pc->current.uuid) || view->id.seq != pc->current.seq) {
         pc_fail(pc, false, "transitional view %s does not end %s in state %s", VIEW_ID_TEXT(&view->id),
                 VIEW_ID_TEXT(&pc->current), pc_state_name(pc->state));
         return;

@@ -134,8 +134,32 @@ static struct gcs_quorum compute(const struct gcs_state_message *a, const struct
                                  const struct gcs_state_message *c) {
     const struct gcs_state_message *messages[] = {a, b, c};
     struct gcs_quorum quorum;
-    gcs_quorum_compute(&quorum, messages, 1 + (b != NULL) + (c != NULL), NULL);
+    gcs_quorum_compute(&quorum, messages, 1 + (b != NULL) + (c != NULL), false, NULL);
     return quorum;
+}
+
+/* The only one with the state of a group of joiners has crashed and comes back. */
+static void test_quorum_returned(void **state) {
+    (void)state;
+    struct gcs_state_message joiner = message(GCS_NODE_JOINER, GCS_NODE_JOINER, 251, 9);
+    struct gcs_state_message returned = message(GCS_NODE_NON_PRIM, GCS_NODE_NON_PRIM, 251, -1);
+    struct gcs_state_message older = message(GCS_NODE_NON_PRIM, GCS_NODE_NON_PRIM, 200, -1);
+    const struct gcs_state_message *messages[] = {&joiner, &older, &returned};
+    struct gcs_quorum q;
+    gcs_quorum_compute(&q, messages, 3, false, NULL);
+    assert_false(q.is_primary); /* stock nodes do not know this rule */
+    gcs_quorum_compute(&q, messages, 3, true, NULL);
+    assert_true(q.is_primary);
+    assert_ptr_equal(q.representative, &returned);
+    gcs_quorum_compute(&q, messages, 2, true, NULL);
+    assert_false(q.is_primary); /* has missed what the joiner saw ordered */
+    returned.group_uuid = (struct xb_uuid){{77}};
+    gcs_quorum_compute(&q, messages, 3, true, NULL);
+    assert_false(q.is_primary);
+    returned = message(GCS_NODE_NON_PRIM, GCS_NODE_NON_PRIM, 251, -1);
+    returned.flags = GCS_STATE_STATELESS;
+    gcs_quorum_compute(&q, messages, 3, true, NULL);
+    assert_false(q.is_primary);
 }
 
 static void test_quorum_inherits(void **state) {
@@ -321,6 +345,7 @@ int main(void) {
         cmocka_unit_test(test_ist_donor_needs_history),
         cmocka_unit_test(test_ambiguous_names),
         cmocka_unit_test(test_quorum_inherits),
+        cmocka_unit_test(test_quorum_returned),
         cmocka_unit_test(test_quorum_remerges),
         cmocka_unit_test(test_quorum_keeps_an_oddity),
         cmocka_unit_test(test_quorum_bootstraps),

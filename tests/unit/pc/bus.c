@@ -90,6 +90,7 @@ static void on_save(void *ctx, const struct pc_saved_view *saved) {
     assert(result == 0);
     assert(node->saved.member_count == saved->member_count);
     assert(view_id_equal(&node->saved.id, &saved->id));
+    assert(node->saved.lacks_state == saved->lacks_state);
 }
 
 static void on_weight_changed(void *ctx, int weight) {
@@ -176,8 +177,11 @@ void bus_restart(struct bus *bus, int index) {
 }
 
 static void deliver_entry(struct bus_node *node, const struct bus_view_log *log, const struct bus_entry *entry) {
-    struct evs_message message = {.source = node->bus->nodes[entry->sender].uuid, .view = log->id,
-                                  .user_type = entry->user_type, .order = entry->order, .payload = entry->bytes,
+    struct evs_message message = {.source = node->bus->nodes[entry->sender].uuid,
+                                  .view = log->id,
+                                  .user_type = entry->user_type,
+                                  .order = entry->order,
+                                  .payload = entry->bytes,
                                   .size = entry->size};
     pc_evs_message(node->pc, &message, node->bus->now_ns);
 }
@@ -187,6 +191,7 @@ bool bus_deliver(struct bus *bus, int index) {
     if (!node->view || node->cursor >= node->view->count) return false;
     const struct bus_entry *entry = &node->view->entries[node->cursor++];
     deliver_entry(node, node->view, entry);
+    if (pc_get_state(node->pc) == PC_PRIM) pc_set_has_state(node->pc, !node->is_joiner);
     return true;
 }
 
@@ -242,8 +247,7 @@ static void leave(struct bus *bus, int index) {
     struct evs_view view = {.id = node->view->id, .members = &node->uuid, .member_count = 1, .partitioned = gone};
     view.id.type = VIEW_TRANS;
     for (size_t i = 0; i < node->view->member_count; i++)
-        if (node->view->members[i] != index)
-            gone[view.partitioned_count++] = bus->nodes[node->view->members[i]].uuid;
+        if (node->view->members[i] != index) gone[view.partitioned_count++] = bus->nodes[node->view->members[i]].uuid;
     pc_closing(node->pc);
     node->is_operational = false;
     if (node->view->id.type != VIEW_TRANS) pc_evs_view(node->pc, &view, bus->now_ns);

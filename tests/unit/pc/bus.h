@@ -42,6 +42,7 @@ struct bus_node {
     struct bus_view_log *view; /* NULL: out of the group */
     size_t cursor;
     bool is_operational; /* EVS takes messages */
+    bool is_joiner;      /* the layer above waits for its state, in a primary component */
     int refuse;          /* this many submissions are refused with -EAGAIN */
     /* What PC did. */
     struct pc_view shown;

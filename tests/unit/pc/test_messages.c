@@ -170,10 +170,10 @@ struct quorum_row {
 static void test_quorum(void **state) {
     (void)state;
     static const struct quorum_row rows[] = {
-        {3, {1, 1, 1}, 3, 0, PC_QUORUM},      {2, {1, 1}, 1, 0, PC_SPLIT_BRAIN}, {2, {1, 1}, 1, 2, PC_QUORUM},
-        {3, {3, 1, 1}, 1, 0, PC_QUORUM},      {3, {3, 1, 1}, 6, 0, PC_MINORITY}, {3, {3, 1, 1}, 6, 1, PC_QUORUM},
-        {2, {2, 1}, 1, 0, PC_QUORUM},         {2, {0, 0}, 3, 0, PC_SPLIT_BRAIN}, {2, {1, 0}, 1, 0, PC_QUORUM},
-        {2, {1, 0}, 2, 1, PC_SPLIT_BRAIN},    {3, {-1, 1, 1}, 3, 0, PC_QUORUM},  {3, {-1, 9, 1}, 2, 0, PC_MINORITY},
+        {3, {1, 1, 1}, 3, 0, PC_QUORUM},        {2, {1, 1}, 1, 0, PC_SPLIT_BRAIN}, {2, {1, 1}, 1, 2, PC_QUORUM},
+        {3, {3, 1, 1}, 1, 0, PC_QUORUM},        {3, {3, 1, 1}, 6, 0, PC_MINORITY}, {3, {3, 1, 1}, 6, 1, PC_QUORUM},
+        {2, {2, 1}, 1, 0, PC_QUORUM},           {2, {0, 0}, 3, 0, PC_SPLIT_BRAIN}, {2, {1, 0}, 1, 0, PC_QUORUM},
+        {2, {1, 0}, 2, 1, PC_SPLIT_BRAIN},      {3, {-1, 1, 1}, 3, 0, PC_QUORUM},  {3, {-1, 9, 1}, 2, 0, PC_MINORITY},
         {4, {1, 1, 1, 1}, 3, 0, PC_SPLIT_BRAIN}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct pc *pc = calloc(1, sizeof(*pc));
@@ -207,10 +207,10 @@ static struct bus *two_prim(void) {
 static void test_bad_peer(void **state) {
     (void)state;
     static const char *const bad[] = {
-        "01 01 0000 00000000 00000000",          /* STATE in PRIM, without own entry */
-        "01 01 0000 00000000 ffffffff",          /* more nodes than bytes */
-        "01 02 0000 00000000 05000000",          /* INSTALL, cut off */
-        "01 00 0000 00000000", "01 04 0000 00000000", "01", "01 03 0000 07000000 01020304",
+        "01 01 0000 00000000 00000000", /* STATE in PRIM, without own entry */
+        "01 01 0000 00000000 ffffffff", /* more nodes than bytes */
+        "01 02 0000 00000000 05000000", /* INSTALL, cut off */
+        "01 00 0000 00000000",          "01 04 0000 00000000", "01", "01 03 0000 07000000 01020304",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct bus *bus = two_prim();
@@ -295,10 +295,14 @@ static void test_submit_limits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors),      cmocka_unit_test(test_worked_examples),
-        cmocka_unit_test(test_checksum),     cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_quorum),       cmocka_unit_test(test_bad_peer),
-        cmocka_unit_test(test_state_without_self), cmocka_unit_test(test_checksums_meet),
+        cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_worked_examples),
+        cmocka_unit_test(test_checksum),
+        cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_quorum),
+        cmocka_unit_test(test_bad_peer),
+        cmocka_unit_test(test_state_without_self),
+        cmocka_unit_test(test_checksums_meet),
         cmocka_unit_test(test_submit_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

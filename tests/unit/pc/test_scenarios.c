@@ -476,6 +476,54 @@ static void test_promotion_with_others(void **state) {
     bus_free(bus);
 }
 
+/* Those who left before an exchange that is interrupted are not missing in the next one. */
+static void test_leavers_in_an_interrupted_exchange(void **state) {
+    (void)state;
+    struct bus *bus = cluster(6);
+    CHANGE(bus, 0, L, 0, L, 0, L, X, X); /* the exchange of 0, 2 and 4 begins */
+    CHANGE(bus, L, X, 0, X, 0, X, X, X);
+    bus_run(bus);
+    assert_primary(bus, 4 | 16, 2);
+    CHANGE(bus, X, X, 0, X, 1, X, X, X); /* the leavers are forgotten with the new primary view */
+    bus_run(bus);
+    assert_non_primary(bus, 4 | 16);
+    bus_free(bus);
+}
+
+/* The only one with the state leaves, so the joiner alone is the primary component; after a crash it must not be so
+ * again by itself. */
+static void test_joiner_is_not_promoted(void **state) {
+    (void)state;
+    for (int has_got_it = 0; has_got_it < 2; has_got_it++) {
+        struct bus *bus = cluster(1);
+        bus->nodes[1].is_joiner = true;
+        bus_start(bus, 1, false, NULL);
+        CHANGE(bus, 0, 0, X, X, X, X, X, X);
+        bus_run(bus);
+        assert_true(bus->nodes[1].saved.lacks_state);
+        assert_false(bus->nodes[0].saved.lacks_state);
+        if (has_got_it) {
+            bus->nodes[1].is_joiner = false;
+            bus_send(bus, 0, 1);
+            bus_run(bus);
+            assert_false(bus->nodes[1].saved.lacks_state);
+            assert_int_equal(bus->nodes[1].saved.member_count, 2);
+        }
+        CHANGE(bus, L, 0, X, X, X, X, X, X);
+        bus_run(bus);
+        assert_primary(bus, 2, 1);
+        CHANGE(bus, X, C, X, X, X, X, X, X);
+        bus_restart(bus, 1);
+        CHANGE(bus, X, 0, X, X, X, X, X, X);
+        bus_run(bus);
+        if (has_got_it)
+            assert_primary(bus, 2, 1);
+        else
+            assert_non_primary(bus, 2);
+        bus_free(bus);
+    }
+}
+
 /* Part of the group crashed, the rest lives on without quorum: the survivor's last view counts, with the restarted
  * nodes as its members (section 6.5.1 B); but who of them knows most is for gcs to find out. */
 static void test_survivor(void **state) {
@@ -730,6 +778,8 @@ int main(void) {
         cmocka_unit_test(test_crash_of_all),
         cmocka_unit_test(test_crash_one_older),
         cmocka_unit_test(test_promotion_with_others),
+        cmocka_unit_test(test_leavers_in_an_interrupted_exchange),
+        cmocka_unit_test(test_joiner_is_not_promoted),
         cmocka_unit_test(test_survivor),
         cmocka_unit_test(test_later_memory),
         cmocka_unit_test(test_bootstrap_at_run_time),
