@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs test modules: every function test_* in the order of the file, with what the module's `cluster()` yields.
 
+With `--jobs N`, N modules run at once, each in a process of its own: servers wait more than they work.
 A module has a function `cluster()`, a context manager whose value is passed to each of its tests; one cluster serves
 them all, since servers are slow to start. The last line says `N passed, N failed`.
 """
+import concurrent.futures
 import importlib.util
 import os
+import re
+import subprocess
 import sys
 import time
 import traceback
@@ -45,19 +49,34 @@ def run_module(path, only):
     return passed, failed
 
 
+def run_in_process(path, only):
+    command = [sys.executable, os.path.abspath(__file__)] + (["-k", only] if only else []) + [path]
+    output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    lines = output.splitlines()
+    result = re.fullmatch(r"(\d+) passed, (\d+) failed", lines[-1]) if lines else None
+    print("\n".join(lines[:-1] if result else lines + ["FAILED %s: it ended without a result" % path]), flush=True)
+    return (int(result[1]), int(result[2])) if result else (0, 1)
+
+
+def option(arguments, name):
+    if name not in arguments:
+        return None
+    i = arguments.index(name)
+    value = arguments[i + 1]
+    del arguments[i:i + 2]
+    return value
+
+
 def main(arguments):
-    only = None
-    if "-k" in arguments:
-        i = arguments.index("-k")
-        only = arguments[i + 1]
-        del arguments[i:i + 2]
+    only, jobs = option(arguments, "-k"), int(option(arguments, "--jobs") or 1)
     paths = []
     for a in arguments:
         paths += [os.path.join(a, f) for f in sorted(os.listdir(a)) if f.startswith("test_") and f.endswith(".py")] if os.path.isdir(a) else [a]
     passed = failed = 0
-    for path in paths:
-        p, f = run_module(path, only)
-        passed, failed = passed + p, failed + f
+    run = run_in_process if jobs > 1 else run_module
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for p, f in pool.map(run, paths, [only] * len(paths)):
+            passed, failed = passed + p, failed + f
     print("%d passed, %d failed" % (passed, failed), flush=True)
     return 1 if failed or not passed else 0
 
