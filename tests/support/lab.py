@@ -58,6 +58,8 @@ class Node:
         self.dir = os.path.join(lab.dir, self.name)
         self.port, self.group_port, self.ist_port, self.sst_port = lab.ports[4 * index - 4:4 * index]
         self.process, self.extra_options, self.extra_config = None, "", ""
+        self.sst_config = None  # text of [sst]; None: encrypt=4 with the lab's certificates
+        self.launcher = []      # what stands in front of the server's command line
         os.makedirs(self.dir, exist_ok=True)
 
     # ---- files
@@ -98,6 +100,8 @@ class Node:
         client_tls = ("ssl_ca={c}/ca.pem\nssl_cert={c}/client-cert.pem\nssl_key={c}/client-key.pem\n").format(c=c) if lab.tls else ""
         sst_tls = ("encrypt=4\nssl_ca={c}/ca.pem\nssl_cert={c}/server-cert.pem\nssl_key={c}/server-key.pem\n").format(c=c) \
             if lab.tls and lab.sst != "mysqldump" else ""
+        if self.sst_config is not None:
+            sst_tls = self.sst_config
         with open(os.path.join(self.dir, "my.cnf"), "w") as f:
             f.write("""[mysqld]
 datadir={n.data}
@@ -148,7 +152,7 @@ socket={n.dir}/s.sock
         self.write_config()
         command = ["mariadbd", "--defaults-file=%s/my.cnf" % self.dir] + (["--wsrep-new-cluster"] if bootstrap else [])
         environment = dict(os.environ, PATH=self.lab.path + os.environ["PATH"])
-        self.process = subprocess.Popen(command + list(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        self.process = subprocess.Popen(self.launcher + command + list(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=open(os.path.join(self.dir, "stderr.log"), "a"), env=environment,
                                         start_new_session=True)
         return self

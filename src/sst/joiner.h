@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The joiner's steps that its methods share; the order is in joiner.c and xebec_joiner.c. */
+#ifndef XB_SST_JOINER_H
+#define XB_SST_JOINER_H
+
+#include "sst/magic.h"
+#include "sst/transfer.h"
+
+struct joiner {
+    struct transfer *transfer;
+    int listen_fd;
+    char secret[64];               /* "": none */
+    char directory[SST_PATH_SIZE]; /* where the backup is received and prepared; "" not made yet */
+    char state[MAGIC_LINE_SIZE];   /* the position to report */
+    bool is_old_data_gone;         /* the point of no return is behind us */
+};
+
+/* Runs join_ between locking and unlocking the data directory, and reports its state to the server. */
+int joiner_run_with(struct transfer *transfer, int (*join_)(struct joiner *joiner, struct xb_error *error),
+                    struct xb_error *error);
+
+int joiner_listen(struct joiner *joiner, struct transfer *transfer, struct xb_error *error);
+int joiner_make_secret(struct joiner *joiner, struct xb_error *error);
+/* The first line for the server; name and secret go with it if there is a secret. */
+int joiner_say_ready(struct joiner *joiner, const char *name, const char *module, struct xb_error *error);
+int joiner_make_directory(struct joiner *joiner, struct xb_error *error);
+int joiner_give_up_old_data(void *joiner, struct xb_error *error); /* once; for unpack_new as well */
+int joiner_check_backup(struct joiner *joiner, struct xb_error *error);
+int joiner_install(struct joiner *joiner, struct xb_error *error); /* prepares, removes the old data, moves */
+
+#endif

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tests of state transfers share: which program serves a node, and what must hold after a transfer."""
+import os
+import shutil
+import subprocess
+
+from common import Trouble, wait_until
+from lab import ROOT
+
+PROGRAM = os.environ.get("XEBEC_SST", os.path.join(ROOT, "build/release/src/sst/xebec-sst"))
+NAMES = ["wsrep_sst_xebec", "wsrep_sst_xebec_backup", "wsrep_sst_xtrabackup-v2"]
+
+
+def offer(lab):
+    """Our program under its method names, in a directory of the lab's PATH."""
+    directory = os.path.join(lab.dir, "bin")
+    os.makedirs(directory, exist_ok=True)
+    for name in NAMES:
+        if not os.path.lexists(os.path.join(directory, name)):
+            os.symlink(PROGRAM, os.path.join(directory, name))
+    lab.path = directory + ":"
+
+
+def use_program(node, is_ours):
+    """The method mariabackup by our program or by the stock one: the server looks into /usr/bin first, so ours is mounted over
+    it in a mount namespace of the node's own."""
+    node.launcher = ["unshare", "--mount", "sh", "-c",
+                     'mount --bind "$0" /usr/bin/wsrep_sst_mariabackup && exec "$@"', PROGRAM] if is_ours else []
+
+
+def tls_config(lab, encrypt, more=""):
+    c = lab.certs
+    if encrypt in (0, 1):
+        return "encrypt=%d\n%s" % (encrypt, more)
+    if encrypt == 2:
+        pem = os.path.join(c, "pair.pem")
+        if not os.path.exists(pem):
+            with open(pem, "w") as f:
+                f.write(open(c + "/server-cert.pem").read() + open(c + "/server-key.pem").read())
+        return "encrypt=2\ntca=%s/ca.pem\ntcert=%s\n%s" % (c, pem, more)
+    if encrypt == 3:
+        return "encrypt=3\ntcert=%s/server-cert.pem\ntkey=%s/server-key.pem\n%s" % (c, c, more)
+    return "encrypt=4\nssl-ca=%s/ca.pem\nssl-cert=%s/server-cert.pem\nssl-key=%s/server-key.pem\n%s" % (c, c, c, more)
+
+
+def fill(node, schema="sst", rows=20000):
+    node.sql("DROP DATABASE IF EXISTS `%s`" % schema, "CREATE DATABASE `%s`" % schema,
+             "CREATE TABLE `%s`.t (id INT PRIMARY KEY, v VARCHAR(300))" % schema,
+             "INSERT INTO `%s`.t SELECT seq, CONCAT('canary-', REPEAT(MD5(seq), 5)) FROM `%s`.seq_1_to_%d" % (schema, schema, rows))
+
+
+def wipe(node):
+    shutil.rmtree(node.data, ignore_errors=True)
+    if os.path.exists(node.log_path):
+        os.remove(node.log_path)
+
+
+def rejoin(lab, node, schema="sst", limit=150):
+    """A fresh node joins by a snapshot and is equal afterwards. (The stock script leaves files of its own: not looked at.)"""
+    wipe(node)
+    node.start().wait_synced(limit)
+    lab.wait_size(len(lab.running()))
+    lab.checksums(schema)
+    if node.launcher or not lab.sst == "mariabackup":
+        no_leftovers(node)
+
+
+def no_leftovers(*nodes):
+    """Neither helper processes nor files of the transfer are left."""
+    for n in nodes:
+        left = [f for f in (".sst", "sst_in_progress", "wsrep_sst.pid", "xtrabackup_galera_info", "donor_galera_info", "xebec_sst_info")
+                if os.path.lexists(os.path.join(n.data, f))]
+        if left:
+            raise Trouble("%s is left in %s" % (left, n.data))
+    wait_until("the helper processes to end", lambda: not helpers(nodes), 20)
+
+
+def helpers(nodes):
+    """-> command lines of processes that work on a data directory of the nodes and are no server"""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/cmdline" % pid, "rb") as f:
+                line = f.read().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if any(n.data in line for n in nodes) and any(w in line for w in ("wsrep_sst_", "mariadb-backup", "mbstream")):
+            found.append(line)
+    return found
+
+
+def make_certificate(lab, name, common_name, ca="ca", days=365):
+    """NAME-cert.pem and NAME-key.pem beside the lab's, signed by its CA, or self-signed with ca=None."""
+    c = lab.certs
+    def run(*command):
+        subprocess.run(command, check=True, capture_output=True, cwd=c)
+    run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", name + "-key.pem")
+    if ca is None:
+        run("openssl", "req", "-x509", "-new", "-key", name + "-key.pem", "-subj", "/CN=" + common_name, "-days", str(days), "-out", name + "-cert.pem")
+        return
+    run("openssl", "req", "-new", "-key", name + "-key.pem", "-subj", "/CN=" + common_name, "-out", name + ".csr")
+    run("openssl", "x509", "-req", "-in", name + ".csr", "-CA", ca + ".pem", "-CAkey", ca + "-key.pem", "-set_serial", "7", "-days", str(days),
+        "-out", name + "-cert.pem")
