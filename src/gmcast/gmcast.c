@@ -125,7 +125,8 @@ void gmcast_start(struct gmcast *mesh, const char *const *peers, size_t peer_cou
     mesh->check_due_ns = now_ns + mesh_liveness_period(mesh);
     int64_t due_ns = mesh->config.is_founder ? XB_NEVER : now_ns;
     for (size_t i = 0; i < peer_count; i++)
-        if (add_configured(mesh, peers[i], due_ns)) xb_log_warning(mesh->log, "peer address '%s' is not usable", peers[i]);
+        if (add_configured(mesh, peers[i], due_ns))
+            xb_log_warning(mesh->log, "peer address '%s' is not usable", peers[i]);
     mesh_leave(mesh);
 }
 
@@ -238,6 +239,23 @@ int64_t gmcast_tick(struct gmcast *mesh, int64_t now_ns) {
         mesh_leave(mesh);
     }
     return mesh->is_running ? xb_earlier(mesh->check_due_ns, mesh->dial_due_ns) : XB_NEVER;
+}
+
+gmcast_conn gmcast_renew(struct gmcast *mesh, gmcast_conn conn, int64_t now_ns) {
+    const struct mesh_link *old = mesh_link_find(mesh, conn);
+    if (!old || old->state != LINK_OK || !mesh->is_running || mesh->is_isolated) return GMCAST_NO_CONN;
+    mesh_enter(mesh, now_ns);
+    gmcast_conn fresh = mesh->io.dial(mesh->io.ctx, old->address);
+    struct mesh_link *link = fresh != GMCAST_NO_CONN ? mesh_link_open(mesh, fresh, LINK_HS_WAIT) : NULL;
+    if (link) {
+        link->is_dialled = link->is_renewal = true;
+        memcpy(link->address, old->address, sizeof(link->address));
+    } else if (fresh != GMCAST_NO_CONN) {
+        mesh->io.close(mesh->io.ctx, fresh);
+        fresh = GMCAST_NO_CONN;
+    }
+    mesh_leave(mesh);
+    return fresh;
 }
 
 /* Run-time options */

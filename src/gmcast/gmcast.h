@@ -27,8 +27,8 @@
 #include <stdint.h>
 
 #define GMCAST_HEADER_SIZE 20
-#define GMCAST_ADDRESS_SIZE 65 /* 64 bytes on the wire and a NUL here */
-#define GMCAST_GROUP_MAX 32    /* bytes of the group name on the wire */
+#define GMCAST_ADDRESS_SIZE 65                                      /* 64 bytes on the wire and a NUL here */
+#define GMCAST_GROUP_MAX 32                                         /* bytes of the group name on the wire */
 #define GMCAST_MESSAGE_MAX (DATAGRAM_BODY_MAX - GMCAST_HEADER_SIZE) /* largest EVS message, 32748 */
 
 typedef uint64_t gmcast_conn;
@@ -48,6 +48,9 @@ struct gmcast_io {
     int (*send)(void *ctx, gmcast_conn conn, uint8_t segment, struct xb_buf *buf);
     /* Flushes what is queued and closes (section 14.3). No gmcast_lost follows. */
     void (*close)(void *ctx, gmcast_conn conn);
+    /* The connection is about to be closed, since its peer broke the protocol or is none of this group; for the log.
+     * NULL: gmcast logs it. */
+    void (*refused)(void *ctx, gmcast_conn conn, const char *reason);
 };
 
 /* To the layer above. */
@@ -66,15 +69,15 @@ struct gmcast_up {
 };
 
 struct gmcast_config {
-    struct xb_uuid uuid;               /* own node UUID */
+    struct xb_uuid uuid; /* own node UUID */
     char group[GMCAST_GROUP_MAX + 1];
     char listen_address[GMCAST_ADDRESS_SIZE]; /* canonical, as advertised, port never 0 */
-    uint8_t segment;                   /* 0..254 */
-    bool is_tls;                       /* scheme of own and accepted addresses is ssl, else tcp */
-    bool is_founder;                   /* begins a new group: peers given at start are dialled once they were members */
+    uint8_t segment;                          /* 0..254 */
+    bool is_tls;                              /* scheme of own and accepted addresses is ssl, else tcp */
+    bool is_founder; /* begins a new group: peers given at start are dialled once they were members */
     enum datagram_checksum checksum;
-    int64_t peer_timeout_ns;           /* gmcast.peer_timeout */
-    int64_t time_wait_ns;              /* gmcast.time_wait */
+    int64_t peer_timeout_ns;                /* gmcast.peer_timeout */
+    int64_t time_wait_ns;                   /* gmcast.time_wait */
     int32_t max_initial_reconnect_attempts; /* gmcast.mira */
 };
 
@@ -117,6 +120,14 @@ void gmcast_unevict(struct gmcast *mesh, const struct xb_uuid *node); /* NULL: a
 /* A regular EVS view (is_primary false) or a PRIM view (true) was installed; left: nodes that went gracefully. */
 void gmcast_view(struct gmcast *mesh, bool is_primary, const struct xb_uuid *members, size_t member_count,
                  const struct xb_uuid *left, size_t left_count, int64_t now_ns);
+
+/*
+ * Dials the peer of an established connection a second time: for new certificates, without a moment without
+ * connection. The new one replaces the old; if section 9.3 prefers the old one, both are closed and the peer is dialled
+ * once more. If the new one fails, nothing has happened.
+ * -> number of the new connection, GMCAST_NO_CONN if it cannot be tried
+ */
+gmcast_conn gmcast_renew(struct gmcast *mesh, gmcast_conn conn, int64_t now_ns);
 
 /* Run-time options. */
 int gmcast_peer_add(struct gmcast *mesh, const char *address, int64_t now_ns); /* 0, -EINVAL, -ENOSPC */

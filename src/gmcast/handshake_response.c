@@ -24,6 +24,12 @@ void mesh_handshake_response_send(struct gmcast *mesh, struct mesh_link *link) {
     mesh_link_send(mesh, link, buf, config->segment, false);
 }
 
+/* "printable" keeps a hostile name from forging log lines. */
+static void make_printable(char *text) {
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~') *text = '?';
+}
+
 static void refuse(struct gmcast *mesh, struct mesh_link *link, const char *text) {
     mesh_fail_send(mesh, link, text);
     mesh_link_fail(mesh, link, "refused: %s", text);
@@ -37,6 +43,9 @@ void mesh_handshake_response_receive(struct gmcast *mesh, struct mesh_link *link
     char group[GMCAST_GROUP_MAX + 1], advertised[GMCAST_ADDRESS_SIZE], address[GMCAST_ADDRESS_SIZE];
     mesh_read_text(message->group, GMCAST_GROUP_MAX, group);
     if (strcmp(group, mesh->config.group)) {
+        make_printable(group);
+        mesh_link_tell(mesh, link, "it belongs to the group '%s' and this node to '%s': compare wsrep_cluster_name",
+                       group, mesh->config.group);
         refuse(mesh, link, FAIL_GROUP);
         return;
     }

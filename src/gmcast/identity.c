@@ -93,6 +93,8 @@ static void close_duplicates(struct gmcast *mesh, struct mesh_link *link) {
         struct mesh_link *other = mesh->links[i];
         if (other == link || other->state == LINK_CLOSED || !xb_uuid_equal(&other->peer, &link->peer)) continue;
         bool is_other_less = xb_uuid_compare(&other->handshake, &link->handshake) < 0;
+        /* The new connection was possible, so the old one is not needed to find the peer again: see gmcast_renew. */
+        if (!is_other_less && link->is_renewal && other->state == LINK_OK) mesh_link_close(mesh, other);
         mesh_link_close(mesh, is_other_less ? other : link);
     }
 }

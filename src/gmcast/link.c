@@ -82,10 +82,23 @@ static void add_hint(struct gmcast *mesh, const struct xb_uuid *peer, bool is_re
     mesh->hints[mesh->hint_count++] = (struct mesh_hint){.peer = *peer, .is_refused = is_refused};
 }
 
+void mesh_link_tell(struct gmcast *mesh, const struct mesh_link *link, const char *format, ...) {
+    char reason[REASON_SIZE];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof(reason), format, args);
+    va_end(args);
+    if (mesh->io.refused)
+        mesh->io.refused(mesh->io.ctx, link->conn, reason);
+    else
+        xb_log_warning(mesh->log, "connection to peer %s at %s dropped: %s", XB_UUID_SHORT(&link->peer),
+                       mesh_link_name(link), reason);
+}
+
 /* The common end of all failures; the connection itself is closed by the caller. */
 static void account(struct gmcast *mesh, struct mesh_link *link, bool was_established, bool is_violation,
                     const char *reason) {
-    enum xb_log_level level = is_violation ? XB_LOG_WARNING : was_established ? XB_LOG_INFO : XB_LOG_DEBUG;
+    enum xb_log_level level = was_established ? XB_LOG_INFO : XB_LOG_DEBUG;
     xb_log_write(mesh->log, level, "connection to peer %s at %s dropped: %s", XB_UUID_SHORT(&link->peer),
                  mesh_link_name(link), reason);
     if (is_violation) mesh->stats.violations++;
@@ -98,6 +111,7 @@ static void fail(struct gmcast *mesh, struct mesh_link *link, bool is_violation,
     char reason[REASON_SIZE];
     vsnprintf(reason, sizeof(reason), format, args);
     bool was_established = link->state == LINK_OK;
+    if (is_violation) mesh_link_tell(mesh, link, "%s", reason);
     mesh_link_close(mesh, link);
     account(mesh, link, was_established, is_violation, reason);
 }

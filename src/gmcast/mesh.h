@@ -54,6 +54,7 @@ struct mesh_link {
     bool is_dialled;
     bool is_ready;                     /* transport connected */
     bool is_relay;                     /* member of the relay set */
+    bool is_renewal;                   /* dialled by gmcast_renew */
     uint8_t segment;                   /* of the peer */
     struct xb_uuid peer;               /* nil until the peer told it */
     struct xb_uuid handshake;          /* of this connection, the same at both ends */
@@ -159,6 +160,9 @@ void mesh_link_fail(struct gmcast *mesh, struct mesh_link *link, const char *for
 void mesh_link_violate(struct gmcast *mesh, struct mesh_link *link, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void mesh_link_lost(struct gmcast *mesh, struct mesh_link *link, int reason); /* the rim has closed it */
+void mesh_link_tell(struct gmcast *mesh, const struct mesh_link *link, const char *format,
+                    ...) /* struct gmcast_io.refused */
+    __attribute__((format(printf, 3, 4)));
 void mesh_link_free_closed(struct gmcast *mesh);
 /* Seals and queues a message of gmcast itself; drops the reference. buf NULL: there was no memory. Fails the link if it
  * cannot be queued; a full queue is nothing to an is_optional one. */

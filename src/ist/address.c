@@ -47,6 +47,9 @@ static int parse_complete(struct ist_address *address, const char *text, const s
     if (!address->has_scheme) address->is_tls = config->tls && !config->is_dynamic;
     if (address->is_tls && !config->tls)
         return xb_fail(error, -EINVAL, "Address '%s' asks for TLS, but socket.ssl_key is not set", text);
+    if (!address->is_tls && config->tls && !config->is_dynamic)
+        return xb_fail(error, -EINVAL, "Address '%s' asks for IST without TLS, but certificates are configured: leave tcp:// "
+                       "away, or set socket.dynamic", text);
     if (address->has_port) return 0;
     int port = (config->base_port > 0 ? config->base_port : DEFAULT_BASE_PORT) + 1;
     if (port > UINT16_MAX) return xb_fail(error, -EINVAL, "base_port %d leaves no port for IST", config->base_port);

@@ -63,7 +63,7 @@ struct ist_receiver_config {
      * recv_addr. "[scheme://]host[:port]"; no port: base_port + 1; port 0: the kernel chooses. */
     const char *recv_addr, *recv_bind, *base_host;
     int base_port;
-    struct tls_context *tls; /* socket.ssl_*; NULL: none. A reference is taken. Used unless the scheme says tcp */
+    struct tls_context *tls; /* socket.ssl_*; NULL: none. A reference is taken. Used unless is_dynamic and the scheme says tcp */
     bool is_dynamic;         /* socket.dynamic: no scheme then means tcp */
     int version;             /* of the group: 10 or 11 */
     struct gcache *cache;
@@ -105,7 +105,8 @@ struct ist_sender_config {
     int64_t last;            /* seqno of the last configuration change; below first: nothing is sent but the end */
     int64_t preload_from;    /* events from here on go into the joiner's certification index; 0 or less: none */
     int version;             /* of the group: 10 or 11 */
-    struct tls_context *tls; /* NULL: none, then an ssl address is refused. A reference is taken */
+    struct tls_context *tls; /* NULL: none, then an ssl address is refused; else a tcp address is. A reference is taken */
+    bool is_dynamic;         /* socket.dynamic: a tcp address is served all the same */
     int64_t timeout_ns;      /* for connect, TLS and dialogue together; 0: IST_DEFAULT_TIMEOUT_NS */
     const _Atomic(int) *isolation;
 };

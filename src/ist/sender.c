@@ -153,9 +153,12 @@ static int connect_to_joiner(struct ist_sender *sender, const struct ist_sender_
     if (address.is_tls && !config->tls)
         return xb_fail(error, -EINVAL, "the joiner wants TLS at '%s', but socket.ssl_key is not set here",
                        config->address);
+    if (config->tls && !address.is_tls && !config->is_dynamic)
+        return xb_fail(error, -EPERM, "the joiner wants IST at '%s' without TLS: refused, since certificates are "
+                       "configured here; set socket.ssl_key, socket.ssl_cert and socket.ssl_ca there", config->address);
     if (config->tls && !address.is_tls)
-        xb_log_warning(sender->senders->log, "IST to '%s' goes without encryption, since the joiner asked for it so",
-                       config->address);
+        xb_log_info(sender->senders->log, "WARNING: IST to '%s' goes without encryption: the joiner asked for it so, and "
+                    "socket.dynamic is on", config->address);
     struct stream_config stream = {.tls = address.is_tls ? config->tls : NULL,
                                    .cancel = sender->cancel,
                                    .timeout_ns = config->timeout_ns ? config->timeout_ns : IST_DEFAULT_TIMEOUT_NS};

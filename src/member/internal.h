@@ -8,6 +8,7 @@
  * peers.c            names of configured peers: looked up again while nobody answers there
  * saved_state.c      gvwstate.dat, written by a thread of its own
  * report.c           connections that failed, for the log
+ * renew.c            new certificates: every connection is made anew
  */
 #ifndef XB_MEMBER_INTERNAL_H
 #define XB_MEMBER_INTERNAL_H
@@ -19,14 +20,17 @@
 #include <pthread.h>
 
 #define MEMBER_DEFAULT_PORT 4567
-#define PEERS_MAX 64              /* hosts in a cluster address */
+#define PEERS_MAX 64 /* hosts in a cluster address */
 #define PEERS_LOOKUP_PERIOD_NS (10 * XB_SECOND)
 #define PEERS_LOG_PERIOD_NS (60 * XB_SECOND)
-#define REPORT_ENTRIES_MAX 64     /* hosts and reasons that are counted apart */
+#define REPORT_ENTRIES_MAX 64             /* hosts and reasons that are counted apart */
 #define REPORT_PERIOD_NS (10 * XB_SECOND) /* in this time one line for a host and reason, ... */
-#define REPORT_LINES_MAX 20       /* ... and so many in all */
+#define REPORT_LINES_MAX 20               /* ... and so many in all */
+#define RENEW_LOOK_NS (2 * XB_SECOND)
+#define RENEW_SETTLED_NS (10 * XB_SECOND) /* more than a handshake takes */
+#define RENEW_LOG_NS (30 * XB_SECOND)
 #define FLUSH_TIMEOUT_NS XB_SECOND /* sockets at the end (spec 04 section 12.1) */
-#define ADDRESS_TEXT_MAX 8192     /* a cluster address */
+#define ADDRESS_TEXT_MAX 8192      /* a cluster address */
 
 /* cluster_address.c */
 struct cluster_host {
@@ -50,8 +54,8 @@ struct settings {
     struct group_config group; /* gmcast.uuid and gmcast.listen_address are still to be set */
     struct net_config net;
     char listen_host[NET_NAME_SIZE], bind_host[NET_HOST_SIZE];
-    uint16_t listen_port; /* 0: the kernel chooses */
-    const char *scheme;   /* of own addresses */
+    uint16_t listen_port;           /* 0: the kernel chooses */
+    const char *scheme;             /* of own addresses */
     bool is_recovering, is_waiting; /* pc.recovery, pc.wait_prim */
     int64_t wait_timeout_ns;
     bool has_schedule;
@@ -113,13 +117,35 @@ struct report_entry {
 
 struct report {
     struct report_entry entries[REPORT_ENTRIES_MAX];
-    int64_t period_ns; /* beginning of the current period */
-    int lines;         /* in it */
+    int64_t period_ns;             /* beginning of the current period */
+    int lines;                     /* in it */
     char last[XB_ERROR_TEXT_SIZE]; /* the last failed handshake with a peer that we dialled; "": none */
 };
 
 /* One line for a failed connection, within the limits above. */
 void report_failure(struct report *report, const struct net_loss *loss, const struct xb_log *log, int64_t now_ns);
+/* One line for a peer that got through TLS and was refused then. subject: of its certificate, or "" */
+void report_refusal(struct report *report, const char *host, uint16_t port, const char *subject, const char *reason,
+                    const struct xb_log *log, int64_t now_ns);
+
+/* renew.c */
+struct renewal {
+    net_conn old, fresh;
+};
+
+struct renewals {
+    struct renewal list[NET_CONNS_MAX];
+    size_t count;
+    int64_t look_ns;  /* when to look again for outdated ones; XB_NEVER: there are none */
+    int64_t until_ns; /* so long at least: one whose handshake was under way comes up late */
+    int64_t logged_ns;
+};
+
+/* Group thread. There is a new TLS context: begins to replace all connections that were made with an older one. */
+void renew_begin(struct member *member, int64_t now_ns);
+/* The connection has ended; loss NULL: closed by this node. Call it before gmcast hears of it. */
+void renew_ended(struct member *member, net_conn conn, const struct net_loss *loss);
+int64_t renew_tick(struct member *member, int64_t now_ns);
 
 /* member.c */
 struct member {
@@ -127,6 +153,7 @@ struct member {
     struct cluster_address cluster;
     struct peers peers;
     struct report report;
+    struct renewals renewals;
     struct pc_saved_view restored;
     char data_dir[4096];
     char listen_address[NET_ADDRESS_SIZE];

@@ -38,6 +38,7 @@ static void on_lost(void *ctx, net_conn conn, const struct net_loss *loss) {
     struct member *member = ctx;
     int64_t now_ns = xb_clock_monotonic_ns();
     report_failure(&member->report, loss, member->log, now_ns);
+    renew_ended(member, conn, loss);
     group_lost(member->group, conn, loss->reason, now_ns);
 }
 
@@ -71,6 +72,7 @@ static int64_t on_tick(void *ctx, int64_t now_ns) {
     struct member *member = ctx;
     int64_t next_ns = group_tick(member->group, now_ns, xb_clock_calendar_ns());
     if (member->is_over) return XB_NEVER;
+    next_ns = xb_earlier(next_ns, renew_tick(member, now_ns));
     return xb_earlier(next_ns, peers_tick(&member->peers, now_ns));
 }
 
@@ -96,7 +98,18 @@ static int io_send(void *ctx, gmcast_conn conn, uint8_t segment, struct xb_buf *
 
 static void io_close(void *ctx, gmcast_conn conn) {
     struct member *member = ctx;
+    renew_ended(member, conn, NULL);
     net_close(member->net, conn);
+}
+
+static void io_refused(void *ctx, gmcast_conn conn, const char *reason) {
+    struct member *member = ctx;
+    char host[NET_HOST_SIZE];
+    uint16_t port;
+    struct tls_info tls;
+    if (!net_peer(member->net, conn, host, &port)) return;
+    if (!net_tls_info(member->net, conn, &tls)) tls.peer_subject[0] = '\0';
+    report_refusal(&member->report, host, port, tls.peer_subject, reason, member->log, xb_clock_monotonic_ns());
 }
 
 /* ---- what the stack tells ---- */
@@ -224,6 +237,7 @@ struct tls_swap {
 static void run_tls_swap(struct member_task *task, struct group *group, int64_t now_ns) {
     struct tls_swap *swap = (struct tls_swap *)task;
     net_set_tls(swap->member->net, swap->tls);
+    renew_begin(swap->member, now_ns);
 }
 
 void member_set_tls(struct member *member, struct tls_context *tls) {
@@ -324,8 +338,7 @@ static int open_net(struct member *member, struct net_endpoint *listen, struct x
         memcpy(settings->bind_host, host, sizeof(host));
         settings->net.bind_host = settings->bind_host;
     }
-    struct net_events events = {member,      on_ready, on_received, on_lost,
-                                on_stranger, on_work,  on_tick,     on_disconnected};
+    struct net_events events = {member, on_ready, on_received, on_lost, on_stranger, on_work, on_tick, on_disconnected};
     member->net = net_new(&settings->net, &events, member->log, error);
     if (!member->net) return error->code;
     rc = net_listen(member->net, host, settings->listen_port, &settings->listen_port, error);
@@ -348,7 +361,7 @@ static int find_peers(struct member *member, const struct net_endpoint *listen, 
 }
 
 static int build_group(struct member *member, const struct gcs_up *gcs_up, struct xb_error *error) {
-    struct gmcast_io io = {member, io_dial, io_send, io_close};
+    struct gmcast_io io = {member, io_dial, io_send, io_close, io_refused};
     struct group_up up = {member, on_save_view, on_weight_changed, on_view, on_left};
     member->settings.group.gmcast.uuid = member->uuid;
     member->saved_state = saved_state_start(member->data_dir, member->log);
@@ -429,6 +442,7 @@ static struct member *new_member(const struct member_up *up, const struct xb_log
     if (!member) return NULL;
     member->up = *up;
     member->log = log;
+    member->renewals.look_ns = XB_NEVER;
     pthread_mutex_init(&member->mutex, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);

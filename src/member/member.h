@@ -19,9 +19,9 @@ struct member;
 
 struct member_config {
     const char *group_name;
-    const char *address;   /* cluster address "gcomm://host:port,..." with options (spec 02 section 3.1) */
+    const char *address; /* cluster address "gcomm://host:port,..." with options (spec 02 section 3.1) */
     bool is_bootstrap;
-    const char *data_dir;  /* gvwstate.dat */
+    const char *data_dir; /* gvwstate.dat */
     const char *node_name, *node_incoming;
     int repl_version_max, appl_version_max;
     struct xb_uuid group_uuid; /* saved position */
@@ -66,7 +66,8 @@ int member_post(struct member *member, struct member_task *task);
 /* Same, and waits until it has run. */
 int member_call(struct member *member, struct member_task *task);
 
-/* Swaps the TLS context for new connections (socket.ssl_reload). Takes a reference. */
+/* Swaps the TLS context (socket.ssl_reload): new connections use it, and the present ones are made anew. Those whose
+ * peers would be refused now are cut. Takes a reference. */
 void member_set_tls(struct member *member, struct tls_context *tls);
 
 struct xb_uuid member_uuid(const struct member *member);

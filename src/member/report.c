@@ -40,25 +40,49 @@ static bool is_worth_a_line(const struct net_loss *loss) {
     return loss->is_tls || (loss->is_dialled ? loss->reason == 0 || loss->reason == -ETIMEDOUT : loss->reason != 0);
 }
 
+/* Is it this one's turn? `more`: how often it was not, in words. */
+static bool may_log(struct report *report, const char *host, const char *reason, int64_t now_ns, char more[64]) {
+    struct report_entry *entry = find_entry(report, host, reason);
+    if (now_ns - entry->logged_ns < REPORT_PERIOD_NS || !is_room(report, now_ns)) {
+        entry->unlogged++;
+        return false;
+    }
+    report->lines++;
+    more[0] = '\0';
+    if (entry->unlogged) snprintf(more, 64, " (%" PRIu64 " more before)", entry->unlogged);
+    entry->unlogged = 0;
+    entry->logged_ns = now_ns;
+    return true;
+}
+
+void report_refusal(struct report *report, const char *host, uint16_t port, const char *subject, const char *reason,
+                    const struct xb_log *log, int64_t now_ns) {
+    char more[64], key[sizeof(report->entries->reason)];
+    snprintf(key, sizeof(key), "%.*s", (int)strcspn(reason, "'"), reason); /* without what the peer can vary */
+    if (!may_log(report, host, key, now_ns, more)) return;
+    if (*subject)
+        xb_log_warning(log, "Refused %s:%u after the TLS handshake (certificate '%s'): %s%s", host, port, subject,
+                       reason, more);
+    else
+        xb_log_warning(log, "Refused %s:%u: %s%s", host, port, reason, more);
+}
+
 void report_failure(struct report *report, const struct net_loss *loss, const struct xb_log *log, int64_t now_ns) {
     if (loss->is_dialled && loss->is_handshake)
         snprintf(report->last, sizeof(report->last), "%s:%u: %.400s", loss->host, loss->port, loss->text);
-    if (!is_worth_a_line(loss)) return;
-    char reason[sizeof(report->entries->reason)];
-    snprintf(reason, sizeof(reason), "%.*s", (int)strcspn(loss->text, "("), loss->text);
-    struct report_entry *entry = find_entry(report, loss->host, reason);
-    if (now_ns - entry->logged_ns < REPORT_PERIOD_NS || !is_room(report, now_ns)) {
-        entry->unlogged++;
+    if (loss->is_violation) {
+        char reason[XB_ERROR_TEXT_SIZE];
+        snprintf(reason, sizeof(reason), "what it sends is no group communication: %.300s", loss->text);
+        report_refusal(report, loss->host, loss->port, loss->subject, reason, log, now_ns);
         return;
     }
-    report->lines++;
-    char more[64] = "";
-    if (entry->unlogged) snprintf(more, sizeof(more), " (%" PRIu64 " more before)", entry->unlogged);
+    if (!is_worth_a_line(loss)) return;
+    char more[64], reason[sizeof(report->entries->reason)];
+    snprintf(reason, sizeof(reason), "%.*s", (int)strcspn(loss->text, "("), loss->text);
+    if (!may_log(report, loss->host, reason, now_ns, more)) return;
     if (loss->reason == -EACCES)
         xb_log_warning(log, "%s%s", loss->text, more);
     else
         xb_log_warning(log, "Failed to establish connection %s %s:%u: %s%s", loss->is_dialled ? "to" : "from",
                        loss->host, loss->port, loss->text, more);
-    entry->unlogged = 0;
-    entry->logged_ns = now_ns;
 }

@@ -152,6 +152,8 @@ void conn_report_failures(struct net *net) {
     for (size_t i = 0; i < failed.count; i++) {
         struct conn *conn = net->conns[failed.slots[i]];
         if (!conn || conn->phase != CONN_FAILED) continue;
+        struct tls_info tls = {.peer_subject = ""};
+        if (conn->tls) tls_session_info(conn->tls, &tls);
         struct net_loss loss = {
             .reason = conn->failure.code,
             .text = conn->failure.text,
@@ -160,6 +162,9 @@ void conn_report_failures(struct net *net) {
             .is_dialled = conn->is_dialled,
             .is_handshake = conn->is_handshake_failure,
             .is_tls = conn->is_tls_failure,
+            .is_peer_refused = conn->tls && tls_session_has_refused(conn->tls),
+            .is_violation = conn->is_violation,
+            .subject = tls.peer_subject,
         };
         bool is_forgotten = conn->is_forgotten;
         if (loss.is_handshake && !is_forgotten) net->stats.handshakes_failed++;
@@ -242,6 +247,30 @@ void net_close(struct net *net, net_conn id) {
         conn_fail(conn, 0, "closed");
         conn->is_forgotten = true;
     }
+}
+
+bool net_is_outdated(const struct net *net, net_conn id) {
+    const struct conn *conn = conn_find(net, id);
+    return conn && conn->tls && !tls_session_is_of(conn->tls, net->config.tls);
+}
+
+int net_recheck(const struct net *net, net_conn id, struct xb_error *error) {
+    const struct conn *conn = conn_find(net, id);
+    if (!conn || !conn->tls || !conn->is_told) return xb_fail(error, -ENOTCONN, "there is no such TLS connection");
+    return tls_session_recheck(conn->tls, net->config.tls, error);
+}
+
+void net_cut(struct net *net, net_conn id, int reason, const char *text) {
+    struct conn *conn = conn_find(net, id);
+    if (conn) conn_fail(conn, reason, "%s", text);
+}
+
+bool net_peer(const struct net *net, net_conn id, char *host, uint16_t *port) {
+    const struct conn *conn = conn_find(net, id);
+    if (!conn) return false;
+    memcpy(host, conn->host, NET_HOST_SIZE);
+    *port = conn->port;
+    return true;
 }
 
 bool net_tls_info(const struct net *net, net_conn id, struct tls_info *info) {

@@ -43,6 +43,7 @@ static void secure(struct conn *conn) {
         conn_fail(conn, -ENOMEM, "no memory for a TLS session");
         return;
     }
+    tls_session_set_host(conn->tls, conn->host);
     conn_set_deadline(conn, xb_clock_monotonic_ns() + conn->net->config.handshake_timeout_ns);
     conn_watch(conn);
     if (conn->is_dialled) handshake(conn);
@@ -115,7 +116,8 @@ void conn_handshake_read(struct conn *conn) {
         tls_session_input_done(conn->tls, (size_t)n);
         handshake(conn);
     } else if (n == 0) {
-        conn_fail(conn, 0, "the peer closed the connection during the TLS handshake: maybe it refused our certificate, "
+        conn_fail(conn, 0,
+                  "the peer closed the connection during the TLS handshake: maybe it refused our certificate, "
                   "see its log");
     } else if (errno != EWOULDBLOCK && errno != EINTR) {
         conn_fail(conn, -errno, "%s", strerror(errno));

@@ -15,17 +15,17 @@
 
 #include <uv.h>
 
-#define NET_READ_BYTES ((size_t)256 * 1024) /* a system call */
-#define NET_READS_PER_EVENT 4               /* then the other connections have their turn */
+#define NET_READ_BYTES ((size_t)256 * 1024)  /* a system call */
+#define NET_READS_PER_EVENT 4                /* then the other connections have their turn */
 #define NET_BATCH_BYTES ((size_t)256 * 1024) /* encrypted or gathered for one write */
-#define NET_FLIGHT_MAX 512                  /* datagrams gathered for one write; below IOV_MAX */
+#define NET_FLIGHT_MAX 512                   /* datagrams gathered for one write; below IOV_MAX */
 #define NET_ACCEPTS_PER_TURN 16 /* below NET_HALF_OPEN_PER_HOST_MAX: a peer is heard before a flood pushes it out */
-#define NET_HANDSHAKE_READS_PER_TURN 16     /* TLS handshakes cost CPU time that members need */
+#define NET_HANDSHAKE_READS_PER_TURN 16 /* TLS handshakes cost CPU time that members need */
 #define NET_HANDSHAKE_READ_BYTES ((size_t)16 * 1024)
 #define NET_CLOSE_TIMEOUT_NS (5 * XB_SECOND) /* section 14.3 */
-#define NET_BACK_OFF_NS (100 * XB_MS)       /* after accept has failed */
+#define NET_BACK_OFF_NS (100 * XB_MS)        /* after accept has failed */
 #define NET_BACK_OFF_LOG_NS (60 * XB_SECOND)
-#define NET_DETECT_DIAL_NS (500 * XB_MS)    /* section 17 */
+#define NET_DETECT_DIAL_NS (500 * XB_MS) /* section 17 */
 #define NET_DETECT_ACCEPT_NS (750 * XB_MS)
 
 enum conn_phase {
@@ -33,8 +33,8 @@ enum conn_phase {
     CONN_DETECTING,  /* socket.dynamic: plain or TLS? */
     CONN_SECURING,   /* TLS handshake */
     CONN_READY,
-    CONN_CLOSING,    /* closed by the owner: what is queued is still sent */
-    CONN_FAILED      /* to be reported, unless forgotten, and freed */
+    CONN_CLOSING, /* closed by the owner: what is queued is still sent */
+    CONN_FAILED   /* to be reported, unless forgotten, and freed */
 };
 
 /* Datagrams of one segment, a ring. */
@@ -45,10 +45,10 @@ struct send_fifo {
 };
 
 struct send_queue {
-    struct send_fifo *fifos; /* ascending by segment */
-    size_t fifo_count, next; /* next: whose turn it is */
-    size_t bytes;            /* queued and not yet given to the kernel or to TLS */
-    struct xb_buf *flight[NET_FLIGHT_MAX]; /* plain: taken from the FIFOs for the next write */
+    struct send_fifo *fifos;                          /* ascending by segment */
+    size_t fifo_count, next;                          /* next: whose turn it is */
+    size_t bytes;                                     /* queued and not yet given to the kernel or to TLS */
+    struct xb_buf *flight[NET_FLIGHT_MAX];            /* plain: taken from the FIFOs for the next write */
     size_t flight_first, flight_count, flight_offset; /* offset: bytes of the first that are already written */
 };
 
@@ -61,9 +61,10 @@ struct conn {
     bool is_dialled, is_told; /* told: `ready` was called */
     bool has_spoken;          /* has sent a byte */
     bool is_proven;           /* has delivered a datagram */
+    bool is_violation;        /* has sent something else */
     bool may_be_plain;        /* socket.dynamic: the peer may have discarded our ClientHello */
     bool wants_write, is_shut;
-    bool is_forgotten;        /* closed by the owner: its end is not reported */
+    bool is_forgotten; /* closed by the owner: its end is not reported */
     char host[NET_HOST_SIZE];
     uint16_t port;
     int64_t deadline_ns;
@@ -126,7 +127,7 @@ void conn_report_failures(struct net *net);
 void net_check_deadlines(struct net *net, int64_t now_ns);
 
 /* handshake.c */
-void conn_begin(struct conn *conn); /* TCP is connected */
+void conn_begin(struct conn *conn);  /* TCP is connected */
 void conn_detect(struct conn *conn); /* there is something to read */
 void conn_detect_due(struct conn *conn);
 void conn_handshake_read(struct conn *conn);

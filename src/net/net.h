@@ -41,11 +41,11 @@ typedef uint64_t net_conn; /* never used again within a net */
 enum net_isolation { NET_NORMAL = 0, NET_ISOLATED = 1, NET_DISCONNECT = 2 }; /* section 15.2 */
 
 struct net_config {
-    struct tls_context *tls; /* NULL: plain TCP. A reference is taken */
-    bool is_dynamic;         /* section 17 */
+    struct tls_context *tls;                     /* NULL: plain TCP. A reference is taken */
+    bool is_dynamic;                             /* section 17 */
     int receive_buffer_bytes, send_buffer_bytes; /* SO_RCVBUF, SO_SNDBUF; 0: left to the kernel */
     int64_t handshake_timeout_ns; /* from accept or dial until ready; also TCP_USER_TIMEOUT. The peer timeout */
-    const char *bind_host;   /* numeric, of dialled connections (section 3.2); NULL: any */
+    const char *bind_host;        /* numeric, of dialled connections (section 3.2); NULL: any */
     bool (*is_allowed)(void *ctx, const char *host); /* of accepted connections (section 15.4). NULL: all */
     void *is_allowed_ctx;
     const _Atomic(int) *isolation; /* enum net_isolation, set elsewhere; NULL: none */
@@ -53,13 +53,16 @@ struct net_config {
 
 /* Why a connection ended. */
 struct net_loss {
-    int reason;          /* negative errno; 0: the peer closed it */
+    int reason; /* negative errno; 0: the peer closed it */
     const char *text;
-    const char *host;    /* of the peer */
+    const char *host; /* of the peer */
     uint16_t port;
     bool is_dialled;
-    bool is_handshake;   /* before it was ready, or in TLS 1.3 before the peer had accepted our certificate */
-    bool is_tls;         /* the TLS session failed */
+    bool is_handshake;    /* before it was ready, or in TLS 1.3 before the peer had accepted our certificate */
+    bool is_tls;          /* the TLS session failed */
+    bool is_peer_refused; /* because this side does not accept the peer's certificate */
+    bool is_violation;    /* what the peer sent is no datagram */
+    const char *subject;  /* of the peer's certificate, "" unknown or plain */
 };
 
 struct net_events {
@@ -107,6 +110,14 @@ void net_close(struct net *net, net_conn conn);
 
 /* New connections use it. Takes a reference. */
 void net_set_tls(struct net *net, struct tls_context *tls);
+/* Was the connection made with another context? */
+bool net_is_outdated(const struct net *net, net_conn conn);
+/* Would its peer's certificate be accepted by the context of now? -> 0, or negative errno with *error */
+int net_recheck(const struct net *net, net_conn conn, struct xb_error *error);
+/* Ends it at once; told by `lost`. */
+void net_cut(struct net *net, net_conn conn, int reason, const char *text);
+/* -> false: unknown. host: NET_HOST_SIZE bytes */
+bool net_peer(const struct net *net, net_conn conn, char *host, uint16_t *port);
 
 /* Asks the system's resolver in another thread; done is called in the loop, with count 0 if there is no answer, and not
  * at all if the net is freed before. -> 0 or negative errno (done is not called) */

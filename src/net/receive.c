@@ -34,6 +34,7 @@ static void split(struct conn *conn, size_t size) {
         struct xb_error error;
         int used = datagram_parse(data, size, &body, &body_size, &error);
         if (used < 0) {
+            conn->is_violation = true;
             conn_fail(conn, used, "%s", error.text);
             return;
         }

@@ -100,7 +100,9 @@ void stream_free(struct stream *stream) {
 
 int stream_start_tls(struct stream *stream, bool is_server) {
     stream->tls = tls_session_new(stream->context, is_server);
-    return stream->tls ? 0 : -ENOMEM;
+    if (!stream->tls) return -ENOMEM;
+    tls_session_set_host(stream->tls, stream->host);
+    return 0;
 }
 
 void stream_set_timeout(struct stream *stream, int64_t timeout_ns) {
@@ -307,7 +309,8 @@ int stream_handshake_step(struct stream *stream, struct xb_error *error) {
         if (n == 0)
             return xb_fail(error, -ECONNRESET,
                            "%s closed the connection during the TLS handshake: maybe it refused our certificate, see "
-                           "its log", stream->host);
+                           "its log",
+                           stream->host);
         if (n < 0) return (int)n;
     }
 }

@@ -47,6 +47,7 @@ static int start_sender(struct donation *donation, struct ist_sender *sender, in
         .preload_from = preload_from,
         .version = donation->bounds.repl_version,
         .tls = donation->tls,
+        .is_dynamic = xb_options_bool(rep->options, "socket.dynamic"),
         .isolation = rep->isolation,
     };
     int rc = ist_sender_start(sender, &config, &error);

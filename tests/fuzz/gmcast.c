@@ -113,7 +113,7 @@ static void begin(struct world *world, uint8_t mode) {
                                    .time_wait_ns = 5 * XB_SECOND, .max_initial_reconnect_attempts = INT32_MAX};
     strcpy(config.group, GROUP);
     strcpy(config.listen_address, world->is_tls ? "ssl://10.0.0.9:4567" : "tcp://10.0.0.9:4567");
-    struct gmcast_io io = {world, on_dial, on_send, on_close};
+    struct gmcast_io io = {world, on_dial, on_send, on_close, NULL};
     struct gmcast_up up = {world, on_message, on_peer_lost, on_fatal};
     world->mesh = gmcast_new(&config, &io, &up, &world->random, NULL);
     const char *peers[] = {"tcp://10.0.1.2:4567", "tcp://10.0.1.3:4567", "tcp://10.0.1.4:4567"};

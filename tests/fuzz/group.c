@@ -222,7 +222,7 @@ static void start(struct node *node, bool is_bootstrap) {
     config.gcs = (struct gcs_config){.name = name, .incoming = address, .repl_version_max = 11, .appl_version_max = 4,
                                      .seqno = -1};
     gcs_options_default(&config.gcs.options);
-    struct gmcast_io io = {node, on_dial, on_send, on_close};
+    struct gmcast_io io = {node, on_dial, on_send, on_close, NULL};
     struct gcs_up gcs_up = {node, on_alloc, on_free, on_action, on_cached, on_causal};
     struct group_up group_up = {.ctx = node, .left = on_left};
     node->group = group_new(&config, &io, &gcs_up, &group_up, &node->random, NULL, now(node));

@@ -221,7 +221,7 @@ void node_start(struct sim_node *node, bool is_bootstrap, bool with_saved) {
     snprintf(name, sizeof(name), "n%d", node->index + 1);
     net_address(node->index, address);
     fill_config(node, &config, is_bootstrap, restored, name, address);
-    struct gmcast_io io = {node, on_dial, on_send, on_close};
+    struct gmcast_io io = {node, on_dial, on_send, on_close, NULL};
     struct gcs_up gcs_up = {node, on_alloc, on_free, on_action, on_cached, on_causal};
     struct group_up group_up = {node, on_save_view, on_weight_changed, on_view, on_left};
     node->group = group_new(&config, &io, &gcs_up, &group_up, &node->random, &node->log, now(node));

@@ -166,7 +166,7 @@ struct gmcast_config vnet_config(const struct vnet *net, int host) {
 
 void vnet_start_with(struct vnet *net, int index, const struct gmcast_config *config, const int *peers) {
     struct vnet_host *host = &net->hosts[index];
-    struct gmcast_io io = {host, on_dial, on_send, on_close};
+    struct gmcast_io io = {host, on_dial, on_send, on_close, NULL};
     struct gmcast_up up = {host, on_message, on_peer_lost, on_fatal};
     char texts[VNET_HOSTS_MAX][GMCAST_ADDRESS_SIZE];
     const char *addresses[VNET_HOSTS_MAX];

@@ -150,8 +150,10 @@ static void test_listen_address(void **state) {
                  "ssl://10.0.0.2:7", "ssl://10.0.0.2:7");
     check_listen(&(struct ist_receiver_config){.recv_addr = "10.0.0.2", .tls = tls, .is_dynamic = true},
                  "tcp://10.0.0.2:4568", "tcp://10.0.0.2:4568");
-    check_listen(&(struct ist_receiver_config){.recv_addr = "tcp://10.0.0.2", .tls = tls}, "tcp://10.0.0.2:4568",
-                 "tcp://10.0.0.2:4568");
+    /* no plaintext where certificates are, unless socket.dynamic is on */
+    check_listen(&(struct ist_receiver_config){.recv_addr = "tcp://10.0.0.2", .tls = tls}, NULL, NULL);
+    check_listen(&(struct ist_receiver_config){.recv_addr = "tcp://10.0.0.2", .tls = tls, .is_dynamic = true},
+                 "tcp://10.0.0.2:4568", "tcp://10.0.0.2:4568");
     check_listen(&(struct ist_receiver_config){.recv_addr = "ssl://10.0.0.2"}, NULL, NULL); /* no key */
     check_listen(&(struct ist_receiver_config){.recv_addr = "1.2.3.4:99", .recv_bind = "0.0.0.0", .tls = tls},
                  "ssl://1.2.3.4:99", "ssl://0.0.0.0:4568");

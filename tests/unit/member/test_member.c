@@ -23,7 +23,8 @@
     "evs.inactive_check_period=PT0.2S;gmcast.peer_timeout=PT1.5S;gmcast.time_wait=PT1S"
 
 static struct certs certs;
-static struct tls_context *own_tls, *other_tls;
+static const char *group_name = "lab";
+static struct tls_context *own_tls, *other_tls, *new_tls, *strict_tls;
 static char directory[] = "/tmp/xebec-member-XXXXXX";
 
 /* One member and what it was told. */
@@ -38,7 +39,7 @@ struct node {
     /* Under the mutex. */
     bool is_primary, has_left;
     int left_code;
-    size_t member_count;
+    size_t member_count, change_count;
     uint64_t order[ORDER_MAX]; /* numbers in the write sets, in their order */
     size_t order_count;
     char log[16384];
@@ -50,6 +51,7 @@ static void node_log(void *ctx, enum xb_log_level level, const char *line) {
     pthread_mutex_lock(&node->mutex);
     size_t used = strlen(node->log);
     snprintf(node->log + used, sizeof(node->log) - used, "%s\n", line);
+    pthread_cond_broadcast(&node->changed);
     pthread_mutex_unlock(&node->mutex);
 }
 
@@ -81,6 +83,7 @@ static void on_action(void *ctx, const struct gcs_action *action, int64_t now_ns
         pthread_mutex_lock(&node->mutex);
         node->is_primary = change.conf_id >= 0 && action->seqno >= 0;
         node->member_count = change.member_count;
+        node->change_count++;
         pthread_cond_broadcast(&node->changed);
         pthread_mutex_unlock(&node->mutex);
         gcs_cchange_clear(&change);
@@ -92,8 +95,7 @@ static int64_t cached(void *ctx) {
     return -1;
 }
 
-static void on_causal(void *ctx, void *token, int result, const struct xb_uuid *group_uuid, int64_t seqno) {
-}
+static void on_causal(void *ctx, void *token, int result, const struct xb_uuid *group_uuid, int64_t seqno) {}
 
 static void on_started(void *ctx, struct group *group) {
     struct node *node = ctx;
@@ -131,7 +133,7 @@ static int open_node(struct node *node, const char *address, struct tls_context 
     struct xb_log *log = &logs[log_count++ % 16];
     *log = (struct xb_log){node_log, node, false};
     struct member_config config = {
-        .group_name = "lab",
+        .group_name = group_name,
         .address = address ? address : "gcomm://",
         .data_dir = node->data_dir,
         .node_name = node->name,
@@ -221,8 +223,8 @@ static void post_write_set(struct node *node, struct write_set *ws, uint64_t num
     *ws = (struct write_set){.task = {.run = run_submit}, .number = number, .node = node};
     atomic_store(&ws->result, 1);
     ws->part = (struct iovec){&ws->number, sizeof(ws->number)};
-    ws->submission = (struct gcs_submission){
-        .type = GCS_WRITESET, .parts = &ws->part, .part_count = 1, .done = on_done, .ctx = ws};
+    ws->submission =
+        (struct gcs_submission){.type = GCS_WRITESET, .parts = &ws->part, .part_count = 1, .done = on_done, .ctx = ws};
     assert_int_equal(member_post(node->member, &ws->task), 0);
 }
 
@@ -405,6 +407,103 @@ static void test_tls_swap(void **state) {
     free_node(a);
 }
 
+static void see_new(void *ctx, const struct xb_uuid *peer, const char *address, const struct tls_info *tls) {
+    struct peers_seen *seen = ctx;
+    seen->count++;
+    seen->tls_count += tls && !strcmp(tls->peer_subject, "CN=new-node");
+}
+
+/* Waits until both peers of the node are connected, with new certificates. */
+static void await_new_peers(struct node *node) {
+    struct peers_seen seen;
+    for (int i = 0; i < WAIT_S * 50; i++) {
+        seen = (struct peers_seen){0};
+        member_each_peer(node->member, see_new, &seen);
+        if (seen.count == 2 && seen.tls_count == 2) return;
+        usleep(20000);
+    }
+    fail_msg("%s: %zu peers, %zu with new certificates\n%s", node->name, seen.count, seen.tls_count, node->log);
+}
+
+/* New certificates on one node after the other: all connections show them in the end, and no membership changes, also
+ * while write sets are under way. */
+static void test_renewal(void **state) {
+    struct node *nodes[3] = {new_node("a"), new_node("b"), new_node("c")};
+    char address[128];
+    must_open(nodes[0], NULL, own_tls);
+    address_of(nodes[0], address);
+    must_open(nodes[1], address, own_tls);
+    must_open(nodes[2], address, own_tls);
+    size_t changes[3];
+    for (size_t i = 0; i < 3; i++) wait_until(nodes[i], has_members, 3, "members");
+    for (size_t i = 0; i < 3; i++) changes[i] = nodes[i]->change_count;
+    struct write_set *sets = calloc(3 * EACH, sizeof(*sets));
+    for (size_t i = 0; i < 3; i++) {
+        struct poster poster = {nodes[0], 1000 * i, sets + i * EACH}; /* the others have no state yet */
+        pthread_t thread;
+        pthread_create(&thread, NULL, post_many, &poster);
+        member_set_tls(nodes[i]->member, new_tls);
+        pthread_join(thread, NULL);
+    }
+    for (size_t i = 0; i < 3; i++) await_new_peers(nodes[i]);
+    for (size_t i = 0; i < 3; i++) wait_until(nodes[i], has_order, 3 * EACH, "write sets");
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(nodes[i]->change_count, changes[i]);
+        assert_int_equal(nodes[i]->order_count, 3 * EACH);
+        assert_memory_equal(nodes[i]->order, nodes[0]->order, 3 * EACH * sizeof(uint64_t));
+    }
+    for (size_t i = 3; i-- > 0;) free_node(nodes[i]);
+    free(sets);
+}
+
+static bool has_line(struct node *node, size_t ignored) {
+    return strstr(node->log, "whose certificate is not accepted any more") != NULL;
+}
+
+/* A certificate that is revoked while its holder is a member: both others cut it off and go on; they stay together. */
+static void test_revoked_member(void **state) {
+    struct node *a = new_node("a"), *b = new_node("b"), *c = new_node("c");
+    char address[128];
+    must_open(a, NULL, new_tls);
+    address_of(a, address);
+    must_open(b, address, new_tls);
+    must_open(c, address, own_tls); /* the one that strict_tls does not know any more */
+    wait_until(a, has_members, 3, "members");
+    wait_until(b, has_members, 3, "members");
+    member_set_tls(a->member, strict_tls);
+    member_set_tls(b->member, strict_tls);
+    wait_until(a, has_line, 0, "line about the cut");
+    wait_until(a, has_members, 2, "members");
+    wait_until(b, has_members, 2, "members");
+    assert_non_null(strstr(a->log, "certificate revoked"));
+    free_node(c);
+    free_node(b);
+    free_node(a);
+}
+
+static bool has_refused(struct node *node, size_t ignored) {
+    return strstr(node->log,
+                  "after the TLS handshake (certificate 'CN=node'): it belongs to the group 'wrong' and this "
+                  "node to 'lab': compare wsrep_cluster_name") != NULL;
+}
+
+/* A node of another cluster, with a certificate of the same CA. */
+static void test_wrong_group(void **state) {
+    struct node *a = new_node("a"), *x = new_node("x");
+    char address[128];
+    must_open(a, NULL, own_tls);
+    address_of(a, address);
+    struct xb_error error = {0};
+    group_name = "wrong";
+    int rc = open_node(x, address, own_tls, "pc.wait_prim_timeout=PT2S", &error);
+    group_name = "lab";
+    assert_int_equal(rc, -ETIMEDOUT);
+    wait_until(a, has_refused, 0, "line about the group");
+    assert_int_equal(a->member_count, 1);
+    free_node(x);
+    free_node(a);
+}
+
 struct kept_file {
     char path[160], text[4096], listen[128];
     size_t size;
@@ -476,9 +575,11 @@ static void test_names(void **state) {
     free_node(a);
 }
 
-static struct tls_context *load(const char *key, const char *cert, const char *ca) {
-    struct tls_config config = {.key_file = certs_path(&certs, key), .cert_file = certs_path(&certs, cert),
-                                .ca_file = certs_path(&certs, ca)};
+static struct tls_context *load(const char *key, const char *cert, const char *ca, const char *crl) {
+    struct tls_config config = {.key_file = certs_path(&certs, key),
+                                .cert_file = certs_path(&certs, cert),
+                                .ca_file = certs_path(&certs, ca),
+                                .crl_file = crl ? certs_path(&certs, crl) : NULL};
     struct tls_context *context = tls_context_load(&config, NULL);
     assert_non_null(context);
     return context;
@@ -491,8 +592,12 @@ static int prepare(void **state) {
     certs_make(&certs, "other-ca", &(struct cert_wish){.is_ca = true});
     certs_make(&certs, "node", &(struct cert_wish){.issuer = "ca"});
     certs_make(&certs, "stranger", &(struct cert_wish){.issuer = "other-ca"});
-    own_tls = load("node.key", "node.crt", "ca.crt");
-    other_tls = load("stranger.key", "stranger.crt", "other-ca.crt");
+    certs_make(&certs, "new-node", &(struct cert_wish){.issuer = "ca"});
+    certs_revoke(&certs, "ca.crl", "ca", "node");
+    own_tls = load("node.key", "node.crt", "ca.crt", NULL);
+    other_tls = load("stranger.key", "stranger.crt", "other-ca.crt", NULL);
+    new_tls = load("new-node.key", "new-node.crt", "ca.crt", NULL);
+    strict_tls = load("new-node.key", "new-node.crt", "ca.crt", "ca.crl");
     return 0;
 }
 
@@ -508,15 +613,18 @@ static int clean(void **state) {
     rmdir(directory);
     tls_context_unref(own_tls);
     tls_context_unref(other_tls);
+    tls_context_unref(new_tls);
+    tls_context_unref(strict_tls);
     certs_clean(&certs);
     return 0;
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_group_of_three), cmocka_unit_test(test_isolation),      cmocka_unit_test(test_stranger),
-        cmocka_unit_test(test_refused_starts), cmocka_unit_test(test_tls_swap),       cmocka_unit_test(test_restore),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_group_of_three), cmocka_unit_test(test_isolation), cmocka_unit_test(test_stranger),
+        cmocka_unit_test(test_refused_starts), cmocka_unit_test(test_tls_swap),  cmocka_unit_test(test_restore),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_renewal),   cmocka_unit_test(test_revoked_member),
+        cmocka_unit_test(test_wrong_group),
     };
     return cmocka_run_group_tests(tests, prepare, clean);
 }

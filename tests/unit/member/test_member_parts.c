@@ -75,8 +75,11 @@ static void test_address_options(void **state) {
     struct cluster_address address;
     struct xb_error error;
     xb_options_put(options, "pc.weight", "2");
-    assert_int_equal(cluster_address_parse(&address, "gcomm://h?pc.weight=4&evs.keepalive_period=PT0.5S&base_port=99&"
-                                           "gmcast.isolate=1", options, &error), 0);
+    assert_int_equal(cluster_address_parse(&address,
+                                           "gcomm://h?pc.weight=4&evs.keepalive_period=PT0.5S&base_port=99&"
+                                           "gmcast.isolate=1",
+                                           options, &error),
+                     0);
     assert_int_equal(xb_options_integer(options, "pc.weight"), 4); /* the address comes first */
     assert_int_equal(xb_options_period_ns(options, "evs.keepalive_period"), XB_SECOND / 2);
     assert_int_equal(address.hosts[0].port, 99);
@@ -144,7 +147,9 @@ static void test_settings(void **state) {
 
     assert_int_equal(read_with("evs.inactive_timeout=PT6S;evs.keepalive_period=PT0.2S;gmcast.mira=5;base_port=77;"
                                "socket.recv_buf_size=64K;gcomm.thread_prio=rr:2;gcs.fc_master_slave=yes;"
-                               "evs.causal_keepalive_period=PT9S", &settings, &error), 0);
+                               "evs.causal_keepalive_period=PT9S",
+                               &settings, &error),
+                     0);
     assert_int_equal(settings.group.evs.install_timeout_ns, 3 * XB_SECOND);
     assert_int_equal(settings.group.evs.causal_keepalive_period_ns, XB_SECOND / 5);
     assert_int_equal(settings.group.gmcast.max_initial_reconnect_attempts, 5);
@@ -265,8 +270,12 @@ static void test_reports(void **state) {
     struct lines lines = {.count = 0};
     struct xb_log log = {note_line, &lines, false};
     struct report report = {.last = ""};
-    struct net_loss loss = {.reason = -EPROTO, .text = "certificate verify failed: expired", .host = "10.0.0.1",
-                            .port = 99, .is_tls = true, .is_handshake = true};
+    struct net_loss loss = {.reason = -EPROTO,
+                            .text = "certificate verify failed: expired",
+                            .host = "10.0.0.1",
+                            .port = 99,
+                            .is_tls = true,
+                            .is_handshake = true};
     for (int i = 0; i < 100; i++) report_failure(&report, &loss, &log, i * XB_SECOND / 100);
     assert_int_equal(lines.count, 1);
     assert_string_equal(lines.text,
@@ -293,12 +302,31 @@ static void test_reports(void **state) {
         report_failure(&report, &loss, &log, 30 * XB_SECOND);
     }
     assert_int_equal(lines.count, REPORT_LINES_MAX);
+    /* a peer with a valid certificate, and nonsense: whatever it claims, one line */
+    lines.count = 0;
+    report_refusal(&report, "10.2.0.1", 7, "CN=x", "it belongs to the group 'a'", &log, 50 * XB_SECOND);
+    report_refusal(&report, "10.2.0.1", 8, "CN=x", "it belongs to the group 'b'", &log, 50 * XB_SECOND);
+    assert_int_equal(lines.count, 1);
+    assert_string_equal(lines.text,
+                        "Refused 10.2.0.1:7 after the TLS handshake (certificate 'CN=x'): it belongs to the "
+                        "group 'a'");
+    struct net_loss garbage = {.reason = -EPROTO,
+                               .text = "bad checksum",
+                               .host = "10.2.0.2",
+                               .port = 9,
+                               .subject = "CN=y",
+                               .is_violation = true};
+    for (int i = 0; i < 5; i++) report_failure(&report, &garbage, &log, 51 * XB_SECOND);
+    assert_int_equal(lines.count, 2);
+    assert_string_equal(lines.text,
+                        "Refused 10.2.0.2:9 after the TLS handshake (certificate 'CN=y'): what it sends is no "
+                        "group communication: bad checksum");
     /* a health check is no failure; a refused dial is the mesh's to tell */
     size_t before = lines.count;
     struct net_loss check = {.text = "closed", .host = "10.9.9.9", .is_handshake = true};
     report_failure(&report, &check, &log, 40 * XB_SECOND);
-    struct net_loss refused = {.reason = -ECONNREFUSED, .text = "refused", .host = "10.9.9.9", .is_dialled = true,
-                               .is_handshake = true};
+    struct net_loss refused = {
+        .reason = -ECONNREFUSED, .text = "refused", .host = "10.9.9.9", .is_dialled = true, .is_handshake = true};
     report_failure(&report, &refused, &log, 40 * XB_SECOND);
     assert_int_equal(lines.count, before);
     assert_non_null(strstr(report.last, "refused")); /* but it explains a start that failed */
