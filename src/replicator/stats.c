@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define STATS_MAX 128
 #define STATS_TEXT_SIZE 4096
@@ -215,6 +216,42 @@ static void list_peer(void *ctx, const struct xb_uuid *peer, const char *address
         list->text[list->used] = 0; /* whole entries only */
 }
 
+/* Versions and ciphers of all connections, each once. */
+struct tls_summary {
+    char versions[64], ciphers[256];
+};
+
+static void add_once(char *list, size_t size, const char *word) {
+    size_t used = strlen(list), n = strlen(word);
+    for (const char *at = list; (at = strstr(at, word)); at += n)
+        if ((at == list || at[-1] == ',') && (at[n] == ',' || !at[n])) return;
+    if (used + n + 2 <= size) snprintf(list + used, size - used, "%s%s", used ? "," : "", word);
+}
+
+static void summarize_peer(void *ctx, const struct xb_uuid *peer, const char *address, const struct tls_info *tls) {
+    struct tls_summary *summary = ctx;
+    (void)peer;
+    (void)address;
+    add_once(summary->versions, sizeof(summary->versions), tls ? tls->version : "plaintext");
+    if (tls) add_once(summary->ciphers, sizeof(summary->ciphers), tls->cipher);
+}
+
+/* Ours: TLS of the group's connections, the own certificate, and whether plaintext has a way in or out. */
+static void add_tls(struct replicator *rep, struct replicator_stats *stats, struct member *member) {
+    struct tls_summary summary = {.versions = ""};
+    pthread_mutex_lock(&rep->identity_lock);
+    int64_t not_after_s = rep->tls ? tls_context_not_after(rep->tls) : -1;
+    bool is_tls = rep->tls != NULL;
+    pthread_mutex_unlock(&rep->identity_lock);
+    bool is_dynamic = is_tls && xb_options_bool(rep->options, "socket.dynamic");
+    int64_t left_s = not_after_s - (int64_t)time(NULL);
+    member_each_peer(member, summarize_peer, &summary);
+    add_text(stats, "ssl_version", summary.versions);
+    add_text(stats, "ssl_cipher", summary.ciphers);
+    if (is_tls) add_number_text(stats, "ssl_cert_days_left", left_s >= 0 ? left_s / 86400 : -1);
+    add_text(stats, "ssl_plaintext", !is_tls ? "only" : is_dynamic ? "allowed" : "refused");
+}
+
 /* Ours: each connection of the group as UUID|address|protocol|cipher|subject of the peer's certificate. */
 static void add_peers(struct replicator_stats *stats, struct member *member) {
     struct peer_list list = {.used = 0};
@@ -238,6 +275,7 @@ static void add_group(struct replicator *rep, struct replicator_stats *stats, co
     add_text(stats, "gcomm_uuid", XB_UUID_TEXT(&uuid));
     add_number_text(stats, "gmcast_segment", xb_options_integer(rep->options, "gmcast.segment"));
     add_peers(stats, member);
+    add_tls(rep, stats, member);
     link_done(&rep->link);
 }
 
