@@ -101,3 +101,9 @@ def make_certificate(lab, name, common_name, ca="ca", days=365):
     run("openssl", "req", "-new", "-key", name + "-key.pem", "-subj", "/CN=" + common_name, "-out", name + ".csr")
     run("openssl", "x509", "-req", "-in", name + ".csr", "-CA", ca + ".pem", "-CAkey", ca + "-key.pem", "-set_serial", "7", "-days", str(days),
         "-out", name + "-cert.pem")
+
+
+def files_of(node):
+    """-> {path: size} of the tables in a node's data directory"""
+    return {os.path.join(d, f): os.path.getsize(os.path.join(d, f)) for d, _, names in os.walk(node.data) for f in names
+            if f.endswith((".ibd", ".MYD", ".MYI", ".frm"))}
