@@ -42,5 +42,8 @@ int cli_cert_init(int argc, char **argv);
 int cli_cert_check(int argc, char **argv);
 int cli_config(int argc, char **argv);
 int cli_deploy(int argc, char **argv);
+int cli_status(int argc, char **argv);
+int cli_audit(int argc, char **argv);
+int cli_rotate(int argc, char **argv);
 
 #endif

@@ -19,6 +19,9 @@ static const struct command {
     {{"cert", "check"}, "find what is wrong with certificates, before it breaks the cluster", cli_cert_check},
     {{"config", NULL}, "write the my.cnf fragment of each node of an inventory", cli_config},
     {{"deploy", NULL}, "put certificates and fragments on all nodes, or on none", cli_deploy},
+    {{"status", NULL}, "one screen about the cluster", cli_status},
+    {{"audit", NULL}, "knock at every channel, and prove that nothing travels in clear", cli_audit},
+    {{"rotate", NULL}, "change certificates or the CA of a running cluster", cli_rotate},
 };
 
 static const struct command *find(int argc, char **argv, int *used) {

@@ -19,7 +19,6 @@
 #define CAPABILITY_PROTOCOL_41 0x0200u
 #define CAPABILITY_SSL 0x0800u
 #define CAPABILITY_SECURE 0x8000u
-#define CAPABILITY_PLUGIN_AUTH 0x80000u
 #define PACKET_MAX 4096
 
 bool probe_split(const char *target, char **host, char **port) {
@@ -110,26 +109,8 @@ static void take_mysql_error(struct probe *probe, unsigned char *packet, size_t 
     snprintf(probe->reason, sizeof(probe->reason), "%.*s", (int)sizeof(probe->reason) - 1, text);
 }
 
-/* Logs in without TLS as a user that does not exist. A server that asks for a password, or refuses the user, would have
- * let one in; one that wants encryption says so before that. */
-static void try_plain_login(int fd, struct probe *probe) {
-    static const char user[] = "xebec-audit";
-    unsigned char body[128], answer[PACKET_MAX + 1];
-    size_t size = put_login(body, CAPABILITY_PROTOCOL_41 | CAPABILITY_SECURE | CAPABILITY_PLUGIN_AUTH);
-    memcpy(body + size, user, sizeof(user));
-    size += sizeof(user);
-    body[size++] = 0; /* no answer to the challenge */
-    memcpy(body + size, "mysql_native_password", 22);
-    size += 22;
-    size_t got = send_packet(fd, 1, body, size) ? receive_packet(fd, answer) : 0;
-    unsigned code = got > 2 ? answer[1] | (unsigned)answer[2] << 8 : 0;
-    if (got > 2 && answer[0] == 0xff) take_mysql_error(probe, answer, got);
-    /* Access denied: it looked the user up. Anything but an error: it goes on with the login. */
-    probe->did_accept_plain = got > 0 && (answer[0] != 0xff || code == 1045 || code == 1698);
-}
-
 /* -> may TLS begin now? */
-static bool take_mysql_greeting(int fd, const struct probe_wish *wish, struct probe *probe) {
+static bool take_mysql_greeting(int fd, struct probe *probe) {
     unsigned char packet[PACKET_MAX + 1], body[32];
     size_t size = receive_packet(fd, packet);
     if (size == 0 || packet[0] == 0xff) {
@@ -140,10 +121,6 @@ static bool take_mysql_greeting(int fd, const struct probe_wish *wish, struct pr
     size_t at = version_end ? (size_t)(version_end - packet) + 1 + 4 + 8 + 1 : size;
     if (at + 2 > size) return false;
     probe->is_tls_offered = (packet[at] | (unsigned)packet[at + 1] << 8) & CAPABILITY_SSL;
-    if (wish->is_plain) {
-        try_plain_login(fd, probe);
-        return false;
-    }
     if (!probe->is_tls_offered) {
         snprintf(probe->reason, sizeof(probe->reason), "the server offers no TLS");
         return false;
@@ -242,9 +219,9 @@ void probe_run(const struct probe_wish *wish, struct probe *probe) {
     if (fd < 0) return;
     make_blocking(fd);
     probe->reason[0] = 0;
-    probe->kind = listen_first(fd, GREETING_MS);
-    bool is_for_tls = probe->kind == PROBE_TLS && !wish->is_plain;
-    if (probe->kind == PROBE_MYSQL) is_for_tls = take_mysql_greeting(fd, wish, probe);
+    probe->kind = wish->is_tls_expected ? PROBE_TLS : listen_first(fd, GREETING_MS);
+    bool is_for_tls = probe->kind == PROBE_TLS;
+    if (probe->kind == PROBE_MYSQL) is_for_tls = take_mysql_greeting(fd, probe);
     if (is_for_tls) run_tls(fd, wish, probe);
     close(fd);
 }

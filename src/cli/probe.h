@@ -24,16 +24,15 @@ struct probe_wish {
     EVP_PKEY *key;
     STACK_OF(X509) * extra; /* intermediates to show; may be NULL */
     int max_version;        /* TLS1_2_VERSION ...; 0: the newest */
-    bool is_plain;          /* do not begin TLS (see did_accept_plain) */
+    bool is_tls_expected;   /* begin TLS at once, do not listen first who it is */
     bool waits_for_word;    /* after the handshake wait for the peer's first byte, or its refusal */
 };
 
 struct probe {
     enum probe_kind kind;
-    bool is_tls_offered;   /* MySQL: the server can STARTTLS */
-    bool is_tls_done;      /* the handshake finished from our side */
-    bool is_taken;         /* waits_for_word: the peer spoke, or kept the connection */
-    bool did_accept_plain; /* MySQL with is_plain: it asked or looked for a password in clear */
+    bool is_tls_offered; /* MySQL: the server can STARTTLS */
+    bool is_tls_done;    /* the handshake finished from our side */
+    bool is_taken;       /* waits_for_word: the peer spoke, or kept the connection */
     char version[16], cipher[64];
     STACK_OF(X509) * chain; /* the peer's, leaf first; NULL: none seen */
     char reason[256];       /* why it failed, in words */

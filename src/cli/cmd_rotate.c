@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * xebec rotate: new certificates, or a new CA, on a running cluster, without restarts (spec 08 section 8.10).
+ *
+ * Phase 1: every node trusts the old and the new CA. 2: every node shows its new certificate. 3: the old CA is dropped.
+ * One node after the other; after each, every node must take the certificate that every other node shows now, show the
+ * one that it should, be Synced, and the component as large as before. Otherwise the phase is undone on all nodes, and
+ * the rotation stands at the end of the phase before: --resume tries again, --abort goes back to the beginning.
+ * All that is needed for both is on disk before the first node is touched; a killed rotation is resumed the same way.
+ */
+#include "cli/cli.h"
+#include "cli/inspect.h"
+#include "cli/json.h"
+#include "cli/observe.h"
+#include "cli/pem.h"
+#include "cli/files.h"
+#include "cli/probe.h"
+#include "cli/rotation.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SETTLE_MS 15000 /* how long a node may take to show what it has loaded */
+#define LOOK_AGAIN_MS 100
+
+struct rotate {
+    struct cli_common common;
+    const char *inventory_path, *to;
+    bool is_resumed, is_aborted;
+    struct inventory inventory;
+    struct rotation rotation;
+    int set[INVENTORY_NODES_MAX]; /* what each node has loaded */
+    char *size;                   /* of the component when it began */
+};
+
+enum { KEY_TO = 0x100, KEY_RESUME, KEY_ABORT };
+
+static const struct argp_option options[] = {
+    {"to", KEY_TO, "DIR", 0, "The new certificates, as `xebec cert init DIR` made them for the same nodes", 0},
+    {"resume", KEY_RESUME, NULL, 0, "Go on with a rotation that was stopped or killed", 0},
+    {"abort", KEY_ABORT, NULL, 0, "Go back to the certificates before the rotation", 0},
+    {0},
+};
+
+static error_t parse(int key, char *value, struct argp_state *state) {
+    struct rotate *rotate = state->input;
+    switch (key) {
+    case KEY_TO:
+        rotate->to = value;
+        return 0;
+    case KEY_RESUME:
+        rotate->is_resumed = true;
+        return 0;
+    case KEY_ABORT:
+        rotate->is_aborted = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (rotate->inventory_path) argp_error(state, "one inventory is enough");
+        rotate->inventory_path = value;
+        return 0;
+    case ARGP_KEY_END:
+        if (!rotate->inventory_path) argp_error(state, "which inventory?");
+        if ((rotate->to != NULL) + rotate->is_resumed + rotate->is_aborted != 1)
+            argp_error(state, "one of --to DIR, --resume, --abort");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const char *const phase_texts[] = {"", "every node trusts the old and the new CA",
+                                          "every node shows its new certificate", "the old CA is dropped"};
+
+static void progress(const struct rotate *rotate, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void progress(const struct rotate *rotate, const char *format, ...) {
+    va_list arguments;
+    if (rotate->common.is_json) return;
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    putchar('\n');
+    fflush(stdout);
+}
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* The server may have loaded either set, if a kill came in between: by TCP its certificate is verified by the one or
+ * the other. */
+static struct sql *log_in(struct rotate *rotate, int node, struct xb_error *error) {
+    for (int set = 0; set <= ROTATION_PHASES; set++) {
+        struct inventory as_set = rotate->inventory;
+        struct xb_error one = {0};
+        char dir[4096];
+        snprintf(dir, sizeof(dir), "%s/phase%d", rotate->rotation.dir, set);
+        if (set > 0) as_set.certs = dir;
+        struct sql *sql = sql_open(&as_set, &rotate->inventory.nodes[node], SQL_SAFE, &one);
+        if (sql) return sql;
+        if (set == 0) *error = one;
+    }
+    return NULL;
+}
+
+/* Server and provider take up the files: the provider tests them first and keeps the old on a mistake, so it goes
+ * first. */
+static int reload(struct rotate *rotate, int node, struct xb_error *error) {
+    struct xb_error none = {0};
+    struct sql *sql = log_in(rotate, node, error);
+    if (!sql) return error->code;
+    *error = none;
+    int result = sql_run(sql, "SET GLOBAL wsrep_provider_options='socket.ssl_reload=1'", NULL, NULL, error);
+    if (result == 0) result = sql_run(sql, "FLUSH SSL", NULL, NULL, error);
+    sql_close(sql);
+    return result;
+}
+
+struct identity {
+    struct pem_file ca, cert, key;
+};
+
+static int load_identity(const struct rotate *rotate, int node, int set, struct identity *id, struct xb_error *error) {
+    char *dir = rotation_set(&rotate->rotation, set, &rotate->inventory.nodes[node]);
+    int result = pem_load(&id->ca, files_join(dir, "ca.pem"), NULL, error);
+    if (result == 0) result = pem_load(&id->cert, files_join(dir, "server-cert.pem"), NULL, error);
+    if (result == 0) result = pem_load(&id->key, files_join(dir, "server-key.pem"), NULL, error);
+    free(dir);
+    return result;
+}
+
+/* As node `from` dials node `to`. */
+static int check_pair(const struct rotate *rotate, const struct identity *from, const struct identity *to, int to_index,
+                      const char *from_name, struct xb_error *error) {
+    const struct inventory_node *node = &rotate->inventory.nodes[to_index];
+    struct probe_wish wish = {
+        node->address, node->group_port, sk_X509_value(from->cert.certs, 0), from->key.key, from->cert.certs, 0, true,
+        true};
+    struct probe probe;
+    struct findings findings = {0};
+    int result = 0;
+    probe_run(&wish, &probe);
+    if (!probe.chain || !probe.is_taken)
+        result = xb_fail(error, -EPROTO, "node %s does not take the certificate of %s: %s", node->name, from_name,
+                         probe.reason);
+    else if (X509_cmp(sk_X509_value(probe.chain, 0), sk_X509_value(to->cert.certs, 0)) != 0)
+        result = xb_fail(error, -EPROTO, "node %s does not show the certificate that it should", node->name);
+    if (result == 0) inspect_chain(&findings, node->name, probe.chain, from->ca.certs);
+    if (findings_count(&findings, FINDING_ERROR))
+        result =
+            xb_fail(error, -EPROTO, "node %s does not trust node %s: %s", from_name, node->name, findings.list[0].text);
+    probe_free(&probe);
+    return result;
+}
+
+static int check_all_pairs(const struct rotate *rotate, struct xb_error *error) {
+    static struct identity ids[INVENTORY_NODES_MAX];
+    int result = 0, count = rotate->inventory.node_count;
+    for (int i = 0; result == 0 && i < count; i++) result = load_identity(rotate, i, rotate->set[i], &ids[i], error);
+    for (int i = 0; result == 0 && i < count; i++) {
+        for (int j = 0; result == 0 && j < count; j++)
+            result = check_pair(rotate, &ids[i], &ids[j], j, rotate->inventory.nodes[i].name, error);
+    }
+    return result;
+}
+
+static int check_state(struct rotate *rotate, int node, struct xb_error *error) {
+    struct observation o;
+    struct sql *sql = log_in(rotate, node, error);
+    int result = sql ? observe(sql, &o, error) : error->code;
+    sql_close(sql);
+    if (result) return result;
+    bool is_good = o.state && !strcmp(o.state, "Synced") && o.status && !strcmp(o.status, "Primary");
+    if (!is_good)
+        result = xb_fail(error, -EPROTO, "node %s is %s in a %s component", rotate->inventory.nodes[node].name,
+                         o.state ? o.state : "?", o.status ? o.status : "?");
+    else if (!rotate->size)
+        rotate->size = strdup(o.size);
+    else if (strcmp(rotate->size, o.size))
+        result = xb_fail(error, -EPROTO, "the component has %s members, it had %s", o.size, rotate->size);
+    observe_free(&o);
+    return result;
+}
+
+/* Until it is as it should be, or the time is over. */
+static int check_cluster(struct rotate *rotate, struct xb_error *error) {
+    for (int64_t end = now_ms() + SETTLE_MS;;) {
+        struct xb_error now = {0};
+        int result = 0;
+        for (int i = 0; result == 0 && i < rotate->inventory.node_count; i++) result = check_state(rotate, i, &now);
+        if (result == 0) result = check_all_pairs(rotate, &now);
+        if (result == 0) return 0;
+        if (now_ms() > end) {
+            *error = now;
+            return result;
+        }
+        usleep(LOOK_AGAIN_MS * 1000);
+    }
+}
+
+static int change_node(struct rotate *rotate, int phase, int node, struct xb_error *error) {
+    struct place_file files[ROTATION_FILES_MAX];
+    const struct inventory_node *it = &rotate->inventory.nodes[node];
+    char generation[64];
+    rotation_generation(&rotate->rotation, phase, generation);
+    int result = place_undo(&rotate->inventory, it, generation, error); /* of a killed attempt */
+    size_t count = rotation_files(&rotate->rotation, phase, it, files);
+    if (result == 0) result = place_stage(&rotate->inventory, it, generation, files, count, error);
+    if (result == 0) result = place_activate(&rotate->inventory, it, generation, error);
+    if (result == 0) result = reload(rotate, node, error);
+    if (result == 0) rotate->set[node] = phase;
+    return result;
+}
+
+static int undo_phase(struct rotate *rotate, int phase, struct xb_error *error) {
+    char generation[64];
+    int result = 0;
+    rotation_generation(&rotate->rotation, phase, generation);
+    for (int i = rotate->inventory.node_count - 1; i >= 0; i--) {
+        struct xb_error one = {0};
+        int code = place_undo(&rotate->inventory, &rotate->inventory.nodes[i], generation, &one);
+        if (code == 0) code = reload(rotate, i, &one);
+        if (code) {
+            cli_trouble(0, "NOT undone: %s", one.text);
+            *error = one;
+            result = code;
+        } else {
+            rotate->set[i] = phase - 1;
+        }
+    }
+    return result;
+}
+
+static int run_phase(struct rotate *rotate, int phase, struct xb_error *error) {
+    int result = 0;
+    progress(rotate, "Phase %d of %d: %s", phase, ROTATION_PHASES, phase_texts[phase]);
+    for (int i = 0; result == 0 && i < rotate->inventory.node_count; i++) {
+        result = change_node(rotate, phase, i, error);
+        if (result == 0) result = check_cluster(rotate, error);
+        if (result == 0)
+            progress(rotate, "  node %s: done, all nodes take each other's certificates",
+                     rotate->inventory.nodes[i].name);
+    }
+    if (result == 0) {
+        rotate->rotation.done = phase;
+        return rotation_save(&rotate->rotation, error);
+    }
+    struct xb_error undoing = {0};
+    progress(rotate, "  FAILED: %s\n  going back to the end of phase %d", error->text, phase - 1);
+    undo_phase(rotate, phase, &undoing);
+    return result;
+}
+
+/* Whom the old certificates still open the door; a stock provider keeps the CAs that it has once loaded. */
+static void tell_who_trusts_the_old(const struct rotate *rotate) {
+    struct xb_error error = {0};
+    for (int i = 0; i < rotate->inventory.node_count; i++) {
+        const struct inventory_node *node = &rotate->inventory.nodes[i];
+        struct identity old;
+        struct probe probe;
+        if (load_identity(rotate, i, 0, &old, &error)) return;
+        struct probe_wish wish = {
+            node->address, node->group_port, sk_X509_value(old.cert.certs, 0), old.key.key, old.cert.certs, 0, true,
+            true};
+        probe_run(&wish, &probe);
+        if (probe.is_taken)
+            cli_trouble(0,
+                        "node %s still takes the old certificate: either it is signed by the same CA, or the node has "
+                        "the stock "
+                        "provider, which trusts the old CA until it is restarted",
+                        node->name);
+        probe_free(&probe);
+    }
+}
+
+static int forward(struct rotate *rotate, struct xb_error *error) {
+    for (int i = 0; i < rotate->inventory.node_count; i++) rotate->set[i] = rotate->rotation.done;
+    int result = rotate->is_resumed ? 0 : check_cluster(rotate, error);
+    if (result) { /* nothing was touched yet */
+        rotation_end(&rotate->rotation);
+        return result;
+    }
+    for (int phase = rotate->rotation.done + 1; result == 0 && phase <= ROTATION_PHASES; phase++)
+        result = run_phase(rotate, phase, error);
+    if (result) return result;
+    tell_who_trusts_the_old(rotate);
+    progress(rotate, "Done. Write certs = %s into the inventory.", rotate->rotation.to);
+    rotation_end(&rotate->rotation);
+    return 0;
+}
+
+static int backward(struct rotate *rotate, struct xb_error *error) {
+    int result = 0;
+    for (int phase = ROTATION_PHASES; result == 0 && phase >= 1; phase--) {
+        if (phase > rotate->rotation.done + 1) continue;
+        progress(rotate, "Undoing phase %d", phase);
+        result = undo_phase(rotate, phase, error);
+        if (result == 0) result = check_cluster(rotate, error);
+        if (result == 0 && rotate->rotation.done >= phase) {
+            rotate->rotation.done = phase - 1;
+            result = rotation_save(&rotate->rotation, error);
+        }
+    }
+    if (result == 0) rotation_end(&rotate->rotation);
+    if (result == 0) progress(rotate, "The cluster has the certificates from before the rotation.");
+    return result;
+}
+
+static int begin(struct rotate *rotate, struct xb_error *error) {
+    if (!rotate->to) return rotation_load(&rotate->rotation, &rotate->inventory, rotate->inventory_path, error);
+    if (rotation_exists(rotate->inventory_path))
+        return xb_fail(error, -EEXIST, "a rotation is under way (%s.rotation): --resume or --abort it",
+                       rotate->inventory_path);
+    return rotation_begin(&rotate->rotation, &rotate->inventory, rotate->inventory_path, rotate->to, error);
+}
+
+int cli_rotate(int argc, char **argv) {
+    static struct rotate rotate;
+    struct xb_error error = {0};
+    cli_parse(options, parse, "INVENTORY",
+              "Changes certificates, or the CA, of a running cluster without restarts: first every node trusts both "
+              "CAs, then "
+              "every node gets its new certificate, then the old CA is dropped. After each node all pairs of nodes are "
+              "tried out; if that fails, the phase is undone.",
+              argc, argv, &rotate.common, &rotate);
+    int result = inventory_read(&rotate.inventory, rotate.inventory_path, &error);
+    if (result == 0) result = begin(&rotate, &error);
+    if (result == 0) result = rotate.is_aborted ? backward(&rotate, &error) : forward(&rotate, &error);
+    if (rotate.common.is_json) {
+        struct json json = {stdout, false};
+        json_open(&json, NULL, '{');
+        json_bool(&json, "done", result == 0);
+        json_number(&json, "phases", result == 0 && !rotate.is_aborted ? ROTATION_PHASES : rotate.rotation.done);
+        json_text(&json, "error", result ? error.text : NULL);
+        json_close(&json, '}');
+        putchar('\n');
+    }
+    return result ? cli_trouble(CLI_FAILED, "%s", error.text) : CLI_GOOD;
+}
