@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* xebec-sst: the state transfer program of all methods; the name by which it is called chooses (spec 08 section 2). */
 #include "sst/transfer.h"
+#include "sst/xebec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,6 +66,8 @@ static int run(struct transfer *t, struct xb_error *error) {
     switch (a->method) {
     case SST_METHOD_BACKUP:
         return a->role == SST_JOINER ? joiner_run(t, error) : donor_run(t, error);
+    case SST_METHOD_XEBEC:
+        return a->role == SST_JOINER ? xebec_joiner_run(t, error) : xebec_donor_run(t, error);
     default:
         return xb_fail(error, -EINVAL, "the method of '%s' is not available in this version", a->program);
     }

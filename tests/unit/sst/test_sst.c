@@ -6,6 +6,7 @@
 #include "sst/container.h"
 #include "sst/datadir.h"
 #include "sst/magic.h"
+#include "sst/piece.h"
 #include "sst/progress.h"
 #include "sst/settings.h"
 #include "sst/symmetric.h"
@@ -431,6 +432,88 @@ static void test_symmetric(void **state) {
     assert_null(symmetric_new("nonsense", "key", true, &error));
 }
 
+/* ---- the method xebec */
+
+static struct hello make_hello(void) {
+    struct hello hello = {.connection = 3, .is_ist_only = true, .total_bytes = 77};
+    snprintf(hello.state, sizeof(hello.state), "%s", GTID " 0");
+    memset(hello.session, 9, sizeof(hello.session));
+    return hello;
+}
+
+static void test_hello(void **state) {
+    uint8_t key[32] = {1}, other_key[32] = {2}, bytes[HELLO_SIZE], answer[WELCOME_SIZE];
+    struct xb_error error = {0};
+    struct hello sent = make_hello(), got;
+    hello_write(&sent, "secret", key, bytes);
+    assert_int_equal(hello_read(&got, "secret", key, bytes, &error), 0);
+    assert_true(got.connection == 3 && got.is_ist_only && got.total_bytes == 77);
+    assert_string_equal(got.state, sent.state);
+    assert_int_equal(hello_read(&got, "Secret", key, bytes, &error), -EACCES);
+    assert_int_equal(hello_read(&got, "secret", other_key, bytes, &error), -EACCES); /* another connection */
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] ^= 1;
+        assert_int_not_equal(hello_read(&got, "secret", key, bytes, &error), 0);
+        bytes[i] ^= 1;
+    }
+    welcome_write(&sent, "secret", key, answer);
+    assert_int_equal(welcome_read(&sent, "secret", key, answer, &error), 0);
+    assert_int_equal(welcome_read(&sent, "secret", other_key, answer, &error), -EACCES);
+    struct hello other_cluster = sent;
+    other_cluster.state[0] = '9';
+    assert_int_equal(welcome_read(&other_cluster, "secret", key, answer, &error), -EACCES);
+    answer[0] ^= 1;
+    assert_int_equal(welcome_read(&sent, "secret", key, answer, &error), -EBADMSG);
+}
+
+static void test_piece_header(void **state) {
+    struct piece_header in = {.number = 5,
+                              .offset = 5 * PIECE_BYTES,
+                              .raw_size = 100,
+                              .wire_size = 50,
+                              .crc = 7,
+                              .is_compressed = true},
+                        out;
+    uint8_t bytes[PIECE_HEADER_SIZE];
+    struct xb_error error = {0};
+    piece_write(&in, bytes);
+    assert_int_equal(piece_read(&out, bytes, &error), 0);
+    assert_memory_equal(&in, &out, offsetof(struct piece_header, is_last));
+    const struct piece_header bad[] = {
+        {.raw_size = PIECE_BYTES + 1, .wire_size = PIECE_BYTES + 1},
+        {.raw_size = 10, .wire_size = PIECE_BYTES + 1, .is_compressed = true},
+        {.raw_size = 10, .wire_size = 9},
+        {.number = ACK_WHOLE},
+        {.raw_size = 1, .wire_size = 1, .is_last = true},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        piece_write(&bad[i], bytes);
+        assert_int_equal(piece_read(&out, bytes, &error), -EBADMSG);
+    }
+    bytes[0] ^= 1;
+    assert_int_equal(piece_read(&out, bytes, &error), -EBADMSG);
+}
+
+/* Compression is chosen when the wire is slow, left when it is fast, and tried again now and then. */
+static void test_meter(void **state) {
+    struct meter slow = {0}, fast = {0};
+    assert_true(meter_wants_compression(&slow));
+    assert_true(meter_wants_compression(&fast));
+    meter_note_compression(&slow, 1000, 400, 2000); /* 2 ns a byte */
+    meter_note_send(&slow, 1000, 10000);            /* 10 ns a byte */
+    meter_note_compression(&fast, 1000, 400, 2000);
+    meter_note_send(&fast, 1000, 1000); /* 1 ns a byte */
+    assert_true(meter_wants_compression(&slow));
+    assert_false(meter_wants_compression(&fast));
+    int trials = 0;
+    for (int i = 0; i < 160; i++) trials += meter_wants_compression(&fast);
+    assert_int_equal(trials, 10);
+    meter_note_compression(&slow, 1000, 1000, 2000); /* data that does not shrink */
+    for (int i = 0; i < 30; i++) meter_note_compression(&slow, 1000, 1000, 2000);
+    slow.pieces = 1;
+    assert_false(meter_wants_compression(&slow));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arguments),
@@ -449,6 +532,9 @@ int main(void) {
         cmocka_unit_test(test_container_refuses_paths),
         cmocka_unit_test(test_first_stage),
         cmocka_unit_test(test_symmetric),
+        cmocka_unit_test(test_hello),
+        cmocka_unit_test(test_piece_header),
+        cmocka_unit_test(test_meter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""State transfer by the method xebec: several verified TLS connections, resumed when they break."""
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+
+import sst
+from common import OURS, running, wait_until
+
+
+@contextlib.contextmanager
+def cluster():
+    with running([OURS] * 2, start=False, sst="xebec") as lab:
+        sst.offer(lab)
+        lab[1].start(bootstrap=True).wait_synced()
+        sst.fill(lab[1])
+        yield lab
+
+
+def configure(lab, more=""):
+    for n in lab.nodes:
+        n.sst_config = sst.tls_config(lab, 4, more)
+    lab[1].write_config()
+
+
+def begin_join(lab):
+    """Node 2 starts anew; returns when data flows."""
+    lab[2].stop()
+    sst.wipe(lab[2])
+    lab[2].start()
+    wait_until("data to flow", lambda: "WSREP_SST: [INFO] received" in lab[2].log(), 60)
+
+
+def finish_join(lab):
+    lab[2].wait_synced()
+    lab.wait_size(2)
+    lab.checksums("sst")
+    sst.no_leftovers(*lab.nodes)
+
+
+def test_join(lab):
+    configure(lab)
+    lab[2].start().wait_synced()
+    finish_join(lab)
+    assert re.search(r"joiner \S+: TLSv1.3 \S+, certificate CN=lab server, verified on both sides", lab[1].log())
+    assert "the donor has connected, verified on both sides, cluster " in lab[2].log()
+    assert "over 2 connections" in lab[1].log() or os.cpu_count() != 2
+
+
+def test_ist(lab):
+    lab[2].stop()
+    lab[1].sql("INSERT INTO sst.t VALUES (1000001, 'while the node was away')")
+    lab[2].start()
+    finish_join(lab)
+    assert "the donor sends only the IST" in lab[2].log()
+
+
+def test_strangers_change_nothing(lab):
+    configure(lab, "rlimit=4m\n")
+    begin_join(lab)
+    for words in (b"", b"GET / HTTP/1.0\r\n\r\n", b"XBSTCK01", os.urandom(3000)):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", lab[2].sst_port), 5) as s:
+            s.sendall(words)
+    silent = socket.create_connection(("127.0.0.1", lab[2].sst_port), 5)
+    finish_join(lab)
+    silent.close()
+
+
+def test_broken_connections_resume(lab):
+    configure(lab, "rlimit=4m\n")
+    begin_join(lab)
+    for _ in range(3):
+        subprocess.run(["ss", "-K", "dport", "=", str(lab[2].sst_port)], check=True, capture_output=True)
+        seen = lab[2].log().count("[INFO] received")
+        wait_until("more data", lambda: lab[2].log().count("[INFO] received") > seen, 60)
+    finish_join(lab)
+    assert "connecting anew, nothing is lost" in lab[1].log()
+
+
+def program(lab, node):
+    """-> pid of the transfer program of a node"""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid, "rb") as f:
+            words = f.read().split(b"\0")
+            if words[0] == b"wsrep_sst_xebec" and (node.data + "/").encode() in words:
+                return int(pid)
+    raise AssertionError("no program of " + node.name)
+
+
+def test_killed_programs(lab):
+    """Either program killed: the donor is synced again, the joiner starts again without help, nothing is left over."""
+    for victim in (lab[1], lab[2]):
+        configure(lab, "rlimit=4m\n")
+        begin_join(lab)
+        os.kill(program(lab, victim), signal.SIGKILL)
+        wait_until("the joiner's server to end", lambda: not lab[2].is_running(), 100)
+        wait_until("the donor to be synced", lambda: lab[1].try_status("wsrep_local_state_comment") == "Synced", 60)
+        wait_until("the helper processes to end", lambda: not sst.helpers(lab.nodes), 20)
+        configure(lab)
+        lab[2].start()
+        finish_join(lab)
+
+
+def test_killed_joiner_server(lab):
+    configure(lab, "rlimit=4m\n")
+    begin_join(lab)
+    lab[2].process.kill()
+    lab[2].process.wait()
+    wait_until("the joiner's program to end with its server", lambda: not sst.helpers([lab[2]]), 5)
+    wait_until("the donor to be synced", lambda: lab[1].try_status("wsrep_local_state_comment") == "Synced", 100)
+    wait_until("the donor's helpers to end", lambda: not sst.helpers(lab.nodes), 20)
+    configure(lab)
+    lab[2].start()
+    finish_join(lab)
+
+
+def test_foreign_certificate_is_refused(lab):
+    """The donor's certificate is of another CA: no byte moves, both say why, the joiner's data stays."""
+    sst.make_certificate(lab, "foreign", "stranger", ca=None)
+    lab[2].stop()
+    before = sst.files_of(lab[2])
+    sst.forget_position(lab[2])
+    configure(lab)
+    config = "encrypt=4\ntca={c}/foreign-cert.pem\ntcert={c}/foreign-cert.pem\ntkey={c}/foreign-key.pem\n".format(c=lab.certs)
+    lab[1].sst_config = config
+    lab[1].write_config()
+    lab[2].start()
+    wait_until("the joiner's server to end", lambda: not lab[2].is_running(), 60)
+    assert "is refused" in lab[1].log() and "was not touched" in lab[2].log()
+    assert sst.files_of(lab[2]) == before
+    configure(lab)
+    lab[2].start()
+    finish_join(lab)
