@@ -243,7 +243,6 @@ void group_leave(struct group *group, int64_t now_ns) {
     if (group->phase != PHASE_RUNNING) return;
     group->phase = PHASE_LEAVING;
     gcs_close(group->gcs, now_ns); /* who submits or votes hears at once, and not when lingering is over */
-    gcs_close(group->gcs, now_ns); /* who submits or votes hears at once, and not when lingering is over */
     pc_closing(group->pc);
     evs_leave(group->evs, group->config.linger_ns, now_ns);
     finish(group, now_ns);
