@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "member/member.h"
-#include "tls/tls_options.h"
+#include "tls/keeper.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -24,6 +24,7 @@
 struct arbitrator {
     const struct xb_log *log;
     struct member *member;
+    struct tls_keeper *tls; /* an arbitrator has no SQL: socket.ssl_watch reloads */
     struct group *group; /* group thread */
     int end_fd;
     char *request; /* donor list NUL, SST string: a version 0 state request (spec 07 section 13.1) */
@@ -182,10 +183,15 @@ static void force_options(struct xb_options *options, const char *workdir) {
     xb_options_put(options, "base_dir", workdir);
 }
 
+static void on_new_tls(void *ctx, struct tls_context *tls) {
+    member_set_tls(((struct arbitrator *)ctx)->member, tls);
+}
+
 static struct member *join(struct arbitrator *arbitrator, const struct arbitrator_config *config,
                            struct xb_error *error) {
-    struct tls_context *tls;
-    if (tls_options_load(config->options, false, &tls, error)) return NULL;
+    arbitrator->tls = tls_keeper_new(config->options, arbitrator->log, error);
+    if (!arbitrator->tls) return NULL;
+    struct tls_context *tls = tls_keeper_context(arbitrator->tls);
     if (!tls) xb_log_warning(arbitrator->log, "No certificates are configured (socket.ssl_key, socket.ssl_cert, "
                                               "socket.ssl_ca): all traffic is in plaintext");
     struct member_config member_config = {
@@ -209,6 +215,7 @@ static struct member *join(struct arbitrator *arbitrator, const struct arbitrato
 
 static void discard(struct arbitrator *arbitrator) {
     if (arbitrator->end_fd >= 0) close(arbitrator->end_fd);
+    tls_keeper_free(arbitrator->tls);
     free(arbitrator->request);
     free(arbitrator);
 }
@@ -235,6 +242,8 @@ struct arbitrator *arbitrator_open(const struct arbitrator_config *config, const
         discard(arbitrator);
         return NULL;
     }
+    struct xb_error trouble;
+    if (tls_keeper_start(arbitrator->tls, on_new_tls, arbitrator, &trouble)) xb_log_warning(log, "%s", trouble.text);
     return arbitrator;
 }
 
@@ -262,6 +271,7 @@ int arbitrator_tick(struct arbitrator *arbitrator) {
 }
 
 int arbitrator_close(struct arbitrator *arbitrator) {
+    tls_keeper_stop(arbitrator->tls);
     member_close(arbitrator->member);
     int code = atomic_load(&arbitrator->end_code);
     discard(arbitrator);
