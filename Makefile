@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The front door. Meson does the building; every target here is one command on a fresh Debian 12.
 MAKEFLAGS += --no-print-directory
-.PHONY: all demo demo-stop check check-unit check-cluster check-full fuzz bench clean
+.PHONY: all demo demo-stop check check-unit check-cluster check-full fuzz bench bench-sst clean
 
 all: build/release/build.ninja
 	ninja -C build/release
@@ -36,6 +36,9 @@ fuzz: deps      ## coverage-guided fuzzing of all readers, FUZZ_SECONDS each (de
 
 bench: all      ## speed, as ratios against the stock provider in one run
 	@scripts/bench
+
+bench-sst: all  ## state transfer, ours against the stock script in one run
+	@scripts/bench-sst
 
 clean:
 	rm -rf build

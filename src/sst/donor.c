@@ -94,6 +94,15 @@ static int send_magic(struct transfer *t, uint64_t total, bool *is_ours, struct 
     return rc;
 }
 
+/* A joiner of ours that still waits for the second stage learns that none will come: a byte that begins no backup. */
+static void give_up(struct transfer *t) {
+    struct stream stream = {.fd = -1};
+    struct xb_error ignored = {0};
+    if (watch_check(&t->watch, &ignored) == 0 && connect_joiner(t, &stream, &ignored) == 0)
+        stream_close_with(&stream, "-");
+    stream_close(&stream);
+}
+
 static int send_backup(struct transfer *t, uint64_t total, bool is_ours, struct xb_error *error) {
     struct progress progress;
     struct backup_source source;
@@ -102,6 +111,7 @@ static int send_backup(struct transfer *t, uint64_t total, bool is_ours, struct 
     if (t->arguments->is_progress_wanted) transfer_say(t, NULL, "total %" PRIu64, total);
     int rc = backup_source_start(&source, t, error);
     bool is_ours_again;
+    if (rc && is_ours) give_up(t);
     if (rc == 0)
         rc = send_stage(t, &(struct flow_source){source.fd, backup_source_check, &source}, &progress, is_ours,
                         &is_ours_again, error);

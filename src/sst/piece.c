@@ -38,7 +38,7 @@ static void write_signed(const struct hello *hello, uint8_t to[SIGNED_SIZE]) {
     struct xb_writer w = xb_writer_init(to, SIGNED_SIZE);
     xb_write_bytes(&w, HELLO_MAGIC, 8);
     xb_write_u8(&w, VERSION);
-    xb_write_u8(&w, hello->is_ist_only);
+    xb_write_u8(&w, (uint8_t)(hello->is_ist_only | hello->is_given_up << 1));
     xb_write_u16(&w, hello->connection);
     xb_write_bytes(&w, hello->session, sizeof(hello->session));
     xb_write_bytes(&w, hello->state, sizeof(hello->state));
@@ -58,7 +58,9 @@ int hello_read(struct hello *hello, const char *secret, const uint8_t key[32], c
     *hello = (struct hello){0};
     bool is_ours = memcmp(xb_read_bytes(&r, 8), HELLO_MAGIC, 8) == 0;
     uint8_t version = xb_read_u8(&r);
-    hello->is_ist_only = xb_read_u8(&r) == 1;
+    uint8_t kind = xb_read_u8(&r);
+    hello->is_ist_only = kind & 1;
+    hello->is_given_up = kind >> 1 & 1;
     hello->connection = xb_read_u16(&r);
     xb_read_copy(&r, hello->session, sizeof(hello->session));
     xb_read_copy(&r, hello->state, sizeof(hello->state));

@@ -26,6 +26,7 @@
 struct hello {
     uint16_t connection; /* 0, 1, ... */
     bool is_ist_only;
+    bool is_given_up;             /* the donor has failed and will send nothing more */
     uint8_t session[16];          /* of the donor's program; equal on all its connections */
     char state[PIECE_STATE_SIZE]; /* "UUID:SEQNO DOMAIN"; the UUID is the cluster's */
     uint64_t total_bytes;         /* estimate */

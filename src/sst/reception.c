@@ -18,6 +18,7 @@ struct room {
     pthread_mutex_t lock;
     struct stream *winner;
     bool is_won;
+    _Atomic(int64_t) suspicion_ns; /* when the first suspicious connection failed, 0: none */
 };
 
 struct candidate {
@@ -27,6 +28,10 @@ struct candidate {
     bool is_running;
     _Atomic(bool) is_done;
 };
+
+bool reception_is_suspicious(int rc, const struct stream *stream) {
+    return rc == -EPROTOTYPE || (rc == -EPROTO && stream->ssl != NULL);
+}
 
 static bool win(struct room *room, struct candidate *candidate, const void *result) {
     pthread_mutex_lock(&room->lock);
@@ -54,6 +59,8 @@ static void *examine(void *ctx) {
                     : -ENOMEM;
     if (rc == 0) rc = r->judge(t, r->ctx, &c->stream, result, &error);
     if (rc || !win(c->room, c, result)) {
+        if (reception_is_suspicious(rc, &c->stream) && !c->room->suspicion_ns)
+            c->room->suspicion_ns = xb_clock_monotonic_ns();
         if (error.code && rc != -ECONNRESET && c->stream.fd >= 0)
             stream_close_with(&c->stream, "");
         else
@@ -87,7 +94,16 @@ static int receive_candidates(struct room *room, struct candidate *candidates, i
                               struct xb_error *error) {
     for (;;) {
         struct stream stream;
-        int rc = stream_accept(&stream, room->reception->listen_fd, &room->watch, deadline_ns, error);
+        int64_t suspicion_ns = room->suspicion_ns,
+                until_ns = suspicion_ns ? suspicion_ns + RECEPTION_SUSPICION_S * XB_SECOND : XB_NEVER;
+        int64_t look_ns = xb_clock_monotonic_ns() + XB_SECOND;
+        int rc = stream_accept(&stream, room->reception->listen_fd, &room->watch,
+                               xb_earlier(look_ns, xb_earlier(deadline_ns, until_ns)), error);
+        int64_t now_ns = xb_clock_monotonic_ns();
+        if (rc == -ETIMEDOUT && now_ns >= until_ns)
+            return xb_fail(error, rc, "the only donor that came did not fit (see above), and no other came within %d s",
+                           RECEPTION_SUSPICION_S);
+        if (rc == -ETIMEDOUT && now_ns < deadline_ns) continue;
         if (rc) return rc;
         struct candidate *c = free_place(candidates);
         if (!c) { /* strangers hold all places; each lets go after CANDIDATE_NS */

@@ -30,6 +30,7 @@
 #define UNACKED_MAX 4 /* pieces under way on one connection */
 #define HANDSHAKE_NS (10 * XB_SECOND)
 #define ANSWER_NS (600 * XB_SECOND) /* the joiner may have to write what it has before it can say that all is there */
+#define GIVE_UP_NS (2 * XB_SECOND)
 #define COMPRESSION_LEVEL 1
 
 enum slot_state { SLOT_FREE, SLOT_WAITING, SLOT_SENT };
@@ -373,6 +374,16 @@ static int send_backup(struct sender *s, struct connection *connections, unsigne
     return rc ? (error->code ? error->code : rc) : 0;
 }
 
+/* Lets the joiner know that nothing will come any more; it would wait for us to resume. */
+static void give_up(struct sender *s, struct connection *c) {
+    struct xb_error ignored = {0};
+    watch_close_fork(&s->watch); /* it was stopped */
+    if (watch_fork(&s->watch, &s->transfer->watch, &ignored)) return;
+    stream_close(&c->stream);
+    s->hello.is_given_up = true;
+    open_connection(c, xb_clock_monotonic_ns() + GIVE_UP_NS, &ignored);
+}
+
 static int donate(struct sender *s, struct xb_error *error) {
     struct transfer *t = s->transfer;
     struct connection connections[CONNECTIONS_MAX] = {0};
@@ -396,6 +407,7 @@ static int donate(struct sender *s, struct xb_error *error) {
     }
     if (rc == 0 && !t->arguments->is_bypass) {
         rc = send_backup(s, connections, count, error);
+        if (rc && rc != -EREMOTEIO) give_up(s, &connections[0]);
         if (rc == 0)
             xb_log_info(t->log, "sent to %s over %u connections (%u resumed), %.0f%% of the bytes on the wire; %s",
                         t->address.host, count, s->resumed,

@@ -6,6 +6,7 @@
  */
 #include "sst/joiner.h"
 #include "sst/piece.h"
+#include "sst/reception.h"
 #include "sst/unpack.h"
 #include "sst/xebec.h"
 
@@ -25,6 +26,7 @@
 #define CONNECTIONS_MAX 64 /* strangers in their handshake count as well */
 #define CANDIDATE_NS (10 * XB_SECOND)
 #define AHEAD (2 * PIECE_WINDOW)
+#define RESUME_EXTRA_NS (5 * XB_SECOND) /* the donor tries for donor-timeout */
 
 struct line {
     struct receiver *receiver;
@@ -44,6 +46,7 @@ struct receiver {
     struct line lines[CONNECTIONS_MAX];
     struct hello hello; /* of the first connection */
     bool has_donor;
+    int64_t suspicion_ns;   /* when a connection failed as a differently configured donor would, 0: none did */
     unsigned live;          /* connections of the donor */
     int64_t broken_ns;      /* since when there is none */
     uint8_t *pieces[AHEAD]; /* of piece n: n modulo AHEAD; NULL: not here yet */
@@ -87,6 +90,10 @@ static int admit(struct line *l, struct xb_error *error) {
     r->has_donor = true;
     pthread_mutex_unlock(&r->lock);
     if (!is_same) return xb_fail(error, -EACCES, "a second donor came");
+    if (hello.is_given_up) {
+        xb_fail(error, -EREMOTEIO, "the donor gave up: see its log");
+        fail_receiver(r, error);
+    }
     welcome_write(&hello, r->joiner->secret, key, answer);
     return stream_write(&l->stream, answer, sizeof(answer), error);
 }
@@ -158,6 +165,12 @@ static void count_live(struct receiver *r, int change) {
     pthread_mutex_unlock(&r->lock);
 }
 
+static void note_suspicion(struct receiver *r) {
+    pthread_mutex_lock(&r->lock);
+    if (!r->suspicion_ns) r->suspicion_ns = xb_clock_monotonic_ns();
+    pthread_mutex_unlock(&r->lock);
+}
+
 static void *run_line(void *ctx) {
     struct line *l = ctx;
     struct receiver *r = l->receiver;
@@ -167,6 +180,7 @@ static void *run_line(void *ctx) {
     int rc = stream_start_server(&l->stream, t->tls, 4, xb_clock_monotonic_ns() + CANDIDATE_NS, &error);
     if (rc == 0) rc = admit(l, &error);
     if (rc) {
+        if (reception_is_suspicious(rc, &l->stream)) note_suspicion(r);
         if (error.code && rc != -EPIPE)
             xb_log_warning(t->log, "connection of %s refused: %s", l->stream.peer, error.text);
         stream_close_with(&l->stream, "");
@@ -226,10 +240,14 @@ static int check_time(struct receiver *r, int64_t start_ns, struct xb_error *err
     if (!r->has_donor && s->initial_timeout_ns && now_ns - start_ns > s->initial_timeout_ns)
         return xb_fail(error, -ETIMEDOUT, "no donor came within %d s (sst-initial-timeout): see the donor's log",
                        (int)(s->initial_timeout_ns / XB_SECOND));
-    if (r->has_donor && r->live == 0 && r->broken_ns && now_ns - r->broken_ns > 2 * s->donor_timeout_ns)
+    if (!r->has_donor && r->suspicion_ns && now_ns - r->suspicion_ns > RECEPTION_SUSPICION_S * XB_SECOND)
         return xb_fail(error, -ETIMEDOUT,
-                       "all connections of the donor broke and none came back within %d s (twice donor-timeout)",
-                       (int)(2 * s->donor_timeout_ns / XB_SECOND));
+                       "the only donor that came did not fit (see above), and no other came within %d s",
+                       RECEPTION_SUSPICION_S);
+    if (r->has_donor && r->live == 0 && r->broken_ns && now_ns - r->broken_ns > s->donor_timeout_ns + RESUME_EXTRA_NS)
+        return xb_fail(error, -ETIMEDOUT,
+                       "all connections of the donor broke and none came back within %d s (donor-timeout and a little)",
+                       (int)((s->donor_timeout_ns + RESUME_EXTRA_NS) / XB_SECOND));
     return watch_check(&r->watch, error);
 }
 
@@ -318,6 +336,10 @@ static int wait_for_donor(struct receiver *r, struct xb_error *error) {
     while (rc == 0 && !(r->has_donor && (r->live > 0 || r->broken_ns))) {
         wait_for_change(r);
         rc = check_time(r, start_ns, error);
+        if (rc == 0 && r->error.code) {
+            *error = r->error;
+            rc = error->code;
+        }
     }
     pthread_mutex_unlock(&r->lock);
     if (rc == 0)

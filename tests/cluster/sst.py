@@ -43,10 +43,10 @@ def tls_config(lab, encrypt, more=""):
     return "encrypt=4\nssl-ca=%s/ca.pem\nssl-cert=%s/server-cert.pem\nssl-key=%s/server-key.pem\n%s" % (c, c, c, more)
 
 
-def fill(node, schema="sst", rows=20000):
+def fill(node, schema="sst", rows=60000):
     node.sql("DROP DATABASE IF EXISTS `%s`" % schema, "CREATE DATABASE `%s`" % schema,
-             "CREATE TABLE `%s`.t (id INT PRIMARY KEY, v VARCHAR(300))" % schema,
-             "INSERT INTO `%s`.t SELECT seq, CONCAT('canary-', REPEAT(MD5(seq), 5)) FROM `%s`.seq_1_to_%d" % (schema, schema, rows))
+             "CREATE TABLE `%s`.t (id INT PRIMARY KEY, v VARBINARY(300))" % schema,
+             "INSERT INTO `%s`.t SELECT seq, CONCAT('canary-', RANDOM_BYTES(250)) FROM `%s`.seq_1_to_%d" % (schema, schema, rows))
 
 
 def wipe(node):
