@@ -31,6 +31,10 @@ check-cluster: all ## tests with real servers only
 check-full: deps ## also the long ones: 20,000 seeds of the simulator
 	@scripts/check full
 
+.PHONY: check-mtr
+check-mtr: all  ## MariaDB's own Galera suites with our provider, compared with the stock one
+	@scripts/check-mtr
+
 fuzz: deps      ## coverage-guided fuzzing of all readers, FUZZ_SECONDS each (default 60)
 	@scripts/fuzz
 
