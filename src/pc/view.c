@@ -126,8 +126,8 @@ static bool has_claim(struct pc *pc) {
         return true;
     }
     if (pc->options.ignore_quorum) {
-        xb_log_warning(pc->log, "PC: lack of quorum ignored (pc.ignore_quorum): this component goes on and may "
-                                "diverge from the others");
+        xb_log_warning(pc->log, "Ignoring lack of quorum (pc.ignore_quorum): this component goes on and may diverge "
+                                "from the others");
         return true;
     }
     return false;
