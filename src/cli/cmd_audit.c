@@ -194,6 +194,7 @@ static void audit_peers(struct audit *audit, const struct inventory_node *node, 
     else if (!probe.chain)
         findings_add(&audit->findings, RULE_NO_TLS, where, "no TLS connection: %s", probe.reason);
     if (probe.chain) {
+        wish.is_tls_expected = true; /* nobody spoke first the first time */
         judge_tls(audit, ids, where, &probe, &wish, channel);
         if (ids->own.cert && !probe.is_taken)
             findings_add(&audit->findings, RULE_OWN_REFUSED, where, "refuses the inventory's certificate: %s",

@@ -114,8 +114,11 @@ static int reload(struct rotate *rotate, int node, struct xb_error *error) {
     struct sql *sql = log_in(rotate, node, error);
     if (!sql) return error->code;
     *error = none;
-    int result = sql_run(sql, "SET GLOBAL wsrep_provider_options='socket.ssl_reload=1'", NULL, NULL, error);
-    if (result == 0) result = sql_run(sql, "FLUSH SSL", NULL, NULL, error);
+    /* A node that has lost its component takes neither FLUSH nor anything else, unless wsrep is off for the session. */
+    int result = sql_run(sql, "SET SESSION wsrep_on=OFF", NULL, NULL, error);
+    if (result == 0)
+        result = sql_run(sql, "SET GLOBAL wsrep_provider_options='socket.ssl_reload=1'", NULL, NULL, error);
+    if (result == 0) result = sql_run(sql, "FLUSH LOCAL SSL", NULL, NULL, error);
     sql_close(sql);
     return result;
 }
@@ -221,11 +224,13 @@ static int undo_phase(struct rotate *rotate, int phase, struct xb_error *error) 
     int result = 0;
     rotation_generation(&rotate->rotation, phase, generation);
     for (int i = rotate->inventory.node_count - 1; i >= 0; i--) {
+        const struct inventory_node *node = &rotate->inventory.nodes[i];
         struct xb_error one = {0};
-        int code = place_undo(&rotate->inventory, &rotate->inventory.nodes[i], generation, &one);
-        if (code == 0) code = reload(rotate, i, &one);
+        int code = place_undo(&rotate->inventory, node, generation, &one);
+        if (code) cli_trouble(0, "NOT undone: %s", one.text);
+        if (code == 0 && (code = reload(rotate, i, &one)))
+            cli_trouble(0, "node %s has its former files again but was not told: %s", node->name, one.text);
         if (code) {
-            cli_trouble(0, "NOT undone: %s", one.text);
             *error = one;
             result = code;
         } else {

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""xebec rotate on three stock nodes under writes."""
+from common import STOCK
+from test_rotate import cluster_of, test_a_new_ca_under_writes, test_killed_at_every_step_and_resumed  # noqa: F401
+
+
+def cluster():
+    return cluster_of([STOCK] * 3)
