@@ -2,7 +2,9 @@
 """What the tests of state transfers share: which program serves a node, and what must hold after a transfer."""
 import os
 import shutil
+import socket
 import subprocess
+import threading
 
 from common import Trouble, wait_until
 from lab import ROOT
@@ -113,3 +115,34 @@ def forget_position(node):
     """The node will need a snapshot, but has all its data."""
     with open(os.path.join(node.data, "grastate.dat"), "w") as f:
         f.write("# GALERA saved state\nversion: 2.1\nuuid:    00000000-0000-0000-0000-000000000000\nseqno:   -1\nsafe_to_bootstrap: 0\n")
+
+
+class Wire:
+    """Listens on loopback while it is open -> found: how often the word was seen in packets from or to the port."""
+    def __init__(self, port, word):
+        self.port, self.word, self.found, self.packets = port.to_bytes(2, "big"), word, 0, 0
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self.socket.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)   # SO_RCVBUFFORCE
+        self.socket.bind(("lo", 0))
+        self.socket.settimeout(0.2)
+        self.is_open = True
+        self.thread = threading.Thread(target=self.listen)
+
+    def listen(self):
+        while self.is_open:
+            try:
+                packet = self.socket.recv(1 << 17)
+            except TimeoutError:
+                continue
+            if self.port in (packet[34:36], packet[36:38]):
+                self.packets += 1
+                self.found += self.word in packet
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self.is_open = False
+        self.thread.join()
+        self.socket.close()

@@ -210,3 +210,11 @@ def test_killed_server_of_the_joiner(lab):
     lab[2].start().wait_synced()
     lab.checksums("sst")
     sst.no_leftovers(*lab.nodes)
+
+
+def test_nothing_readable_on_the_wire(lab):
+    """The rows hold a word: it is seen in plain text, and in no encrypted mode."""
+    for encrypt in (0, 1, 2, 3, 4):
+        with sst.Wire(lab[2].sst_port, b"canary-") as wire:
+            transfer(lab, True, True, sst.tls_config(lab, encrypt, OLD_MODES.get(encrypt, "")))
+        assert wire.packets > 100 and (wire.found > 0) == (encrypt == 0), (encrypt, wire.packets, wire.found)

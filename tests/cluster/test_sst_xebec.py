@@ -137,3 +137,14 @@ def test_foreign_certificate_is_refused(lab):
     configure(lab)
     lab[2].start()
     finish_join(lab)
+
+
+def test_nothing_readable_on_the_wire(lab):
+    """(That the listener sees plain text is shown in test_sst_backup.)"""
+    configure(lab)
+    lab[2].stop()
+    sst.wipe(lab[2])
+    with sst.Wire(lab[2].sst_port, b"canary-") as wire:
+        lab[2].start()
+        finish_join(lab)
+    assert wire.packets > 100 and wire.found == 0, (wire.packets, wire.found)
