@@ -44,3 +44,23 @@ def fresh_schema(lab, name):
     """Drops and makes the schema on node 1, waits until all have it."""
     lab.running()[0].sql("DROP DATABASE IF EXISTS `%s`" % name, "CREATE DATABASE `%s`" % name)
     lab.wait_equal_seqno()
+
+
+def log_sizes(lab):
+    return {n.name: len(n.log()) for n in lab.nodes}
+
+
+def assert_no_snapshot(lab, sizes):
+    """Since log_sizes() no donor has sent a snapshot: who joined has come by IST."""
+    senders = [n.name for n in lab.nodes if "Streaming the backup" in n.log()[sizes[n.name]:]]
+    assert not senders, "snapshots sent by %s" % senders
+
+
+# What stands in no log of a healthy cluster.
+COMPLAINTS = ("checksum", "protocol error", "protocol violation", "malformed", "inconsisten")
+
+
+def assert_no_complaints(lab):
+    for n in lab.nodes:
+        bad = [line for line in n.log().splitlines() if any(c in line.lower() for c in COMPLAINTS) and "[Note]" not in line]
+        assert not bad, (n.name, bad[:3])
