@@ -38,7 +38,8 @@ enum replicator_status replicator_append_key(struct replicator *rep, uint64_t tr
     if (!trx) return REPLICATOR_CONN_FAIL;
     /* A new protocol means another format: what was collected cannot be sent any more. */
     if (trx->version != writeset_version_of_protocol(atomic_load(&rep->repl_version))) return REPLICATOR_CONN_FAIL;
-    return error_status(writeset_builder_add_key(trx->builder, parts, part_count, type));
+    int rc = writeset_builder_add_key(trx->builder, parts, part_count, type);
+    return rc == -EMSGSIZE ? REPLICATOR_OK : error_status(rc); /* the server expects to hear it at certify or of data */
 }
 
 enum replicator_status replicator_append_data(struct replicator *rep, uint64_t trx_id, void **opaque, const void *data,
