@@ -55,6 +55,7 @@ static int take_control_channel(void) {
 static int run(struct transfer *t, struct xb_error *error) {
     const struct sst_arguments *a = t->arguments;
     int rc = sst_address_read(&t->address, a->address, error);
+    if (rc) t->address = (struct sst_address){0}; /* nothing of it is to be trusted */
     if (rc == 0 && a->port && t->address.has_port && a->port != t->address.port && a->method != SST_METHOD_MYSQLDUMP)
         rc = xb_fail(error, -ENOENT, "--port %u and the port of --address %u differ", a->port, t->address.port);
     if (rc == 0) rc = watch_open(&t->watch, a->parent_pid, error);
@@ -73,6 +74,13 @@ static int run(struct transfer *t, struct xb_error *error) {
     }
 }
 
+/* The joiner waits for a donor that will not come. */
+static void tell_joiner(const struct transfer *t) {
+    bool is_heard = t->arguments->method == SST_METHOD_BACKUP || t->arguments->method == SST_METHOD_XEBEC;
+    if (t->arguments->role == SST_DONOR && is_heard && t->address.version[0])
+        stream_tell_failure(&t->address, &t->watch);
+}
+
 int main(int argc, char **argv) {
     struct xb_log log = {.write = write_log};
     struct xb_error error = {0};
@@ -82,9 +90,11 @@ int main(int argc, char **argv) {
     setvbuf(stderr, NULL, _IOLBF, 0);
     int rc = sst_arguments_read(&arguments, argc, argv, &error);
     if (rc == 0) rc = run(&transfer, &error);
-    if (rc)
+    if (rc) {
+        tell_joiner(&transfer);
         xb_log_error(&log, "state transfer failed (%s): %s", arguments.role == SST_JOINER ? "joiner" : "donor",
                      error.text[0] ? error.text : strerror(-rc));
+    }
     stream_tls_free(transfer.tls);
     watch_close(&transfer.watch);
     sst_settings_free(&transfer.settings);

@@ -71,6 +71,10 @@ bool stream_has_name(const struct stream *stream, const char *name);
 /* Keying material that only the two ends of this connection know. -> 0 or negative */
 int stream_export_key(const struct stream *stream, uint8_t key[32]);
 
+/* A donor that failed before it could connect lets the joiner know. Not proved, so it only shortens the joiner's wait.
+ */
+void stream_tell_failure(const struct sst_address *address, const struct watch *watch);
+
 ssize_t stream_read(struct stream *stream, void *to, size_t size,
                     struct xb_error *error);          /* 0: the peer ended the stream */
 bool stream_has_pending(const struct stream *stream); /* read bytes that the descriptor does not show any more */

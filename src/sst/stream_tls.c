@@ -23,6 +23,8 @@
 #define DH_BITS_GOOD 2048
 #define HELLO_BYTE 0x16 /* a TLS handshake record */
 #define MODE_LINE "XEBEC-SST encrypt="
+#define FAILURE_LINE "XEBEC-SST the donor failed\n"
+#define TELL_NS (XB_SECOND / 2)
 
 struct stream_tls {
     SSL_CTX *ctx;
@@ -272,13 +274,25 @@ static int make_session(struct stream *stream, struct stream_tls *tls, bool is_s
     return 0;
 }
 
+void stream_tell_failure(const struct sst_address *address, const struct watch *watch) {
+    struct stream stream = {.fd = -1};
+    struct xb_error ignored = {0};
+    if (watch_check(watch, &ignored)) return;
+    if (stream_connect(&stream, address, watch, xb_clock_monotonic_ns() + TELL_NS, &ignored) == 0)
+        stream_close_with(&stream, FAILURE_LINE);
+}
+
 int stream_start_server(struct stream *stream, struct stream_tls *tls, int encrypt, int64_t deadline_ns,
                         struct xb_error *error) {
-    uint8_t first;
-    char line[64];
-    ssize_t n = peek(stream, &first, 1, deadline_ns, error);
+    char line[64] = "";
+    ssize_t n = peek(stream, line, sizeof(FAILURE_LINE) - 1, deadline_ns, error);
+    uint8_t first = (uint8_t)line[0];
     if (n < 0) return (int)n;
     if (n == 0) return xb_fail(error, -ECONNRESET, "%s connected and closed", stream->peer);
+    if (strcmp(line, FAILURE_LINE) == 0)
+        return xb_fail(error, -EPROTOTYPE,
+                       "%s says that the donor failed before it could send anything: see the donor's log",
+                       stream->peer);
     bool is_hello = first == HELLO_BYTE;
     snprintf(line, sizeof(line), MODE_LINE "%d\n", encrypt);
     if (is_hello != (tls != NULL) && (tls == NULL || first == 'X' || first == 'S')) {
