@@ -2,7 +2,8 @@
 /*
  * Local causal messages (spec 03 section 8.4): a read that must see everything delivered anywhere before it was issued.
  * What was delivered anywhere has been acknowledged by this node, so it is enough to wait until the present aru is
- * safe. A probe, sent at least once in evs.causal_keepalive_period, makes sure that the view still holds.
+ * safe. The same of what this node has sent itself: nobody may be waiting for it (rollback fragments), but who reads here
+ * next expects it. A probe, sent at least once in evs.causal_keepalive_period, makes sure that the view still holds.
  */
 #include "evs/internal.h"
 
@@ -14,7 +15,8 @@ int evs_causal_submit(struct evs *evs, struct xb_buf *buf, uint8_t user_type) {
         if (evs_send_filler(evs)) return -EAGAIN;
         evs->causal_probe_ns = evs->now_ns;
     }
-    struct evs_queued item = {.buf = buf, .user_type = user_type, .seq = is_probed ? evs->map.aru : evs->own_last};
+    int64_t seq = evs->own_last > evs->map.aru ? evs->own_last : evs->map.aru;
+    struct evs_queued item = {.buf = buf, .user_type = user_type, .seq = seq};
     if (evs_queue_push(&evs->causal, &item)) return -EAGAIN;
     evs->unsettled++; /* perhaps it is safe already: delivered by the next tick */
     return 0;
