@@ -218,8 +218,13 @@ static void take_account(void *ctx, unsigned columns, char **values) {
     char *where = NULL;
     if (columns < 2 || asprintf(&where, "'%s'@'%s'", values[0] ? values[0] : "", values[1] ? values[1] : "") < 0)
         return;
-    findings_add(&accounts->audit->findings, RULE_ACCOUNT, where, "on node %s: has no REQUIRE SSL or X509",
-                 accounts->node);
+    const struct findings *findings = &accounts->audit->findings;
+    bool is_known = false; /* accounts are the same on all nodes, usually */
+    for (int i = 0; i < findings->count; i++)
+        is_known = is_known || (findings->list[i].rule == RULE_ACCOUNT && !strcmp(findings->list[i].where, where));
+    if (!is_known)
+        findings_add(&accounts->audit->findings, RULE_ACCOUNT, where, "on node %s: has no REQUIRE SSL or X509",
+                     accounts->node);
     free(where);
 }
 
@@ -293,7 +298,7 @@ static void print_channels(const struct audit *audit) {
         printf("proof: %-10s %-8s %8zu bytes seen, canary %s\n", p->node, p->kind, p->bytes,
                p->hits    ? "FOUND IN CLEAR"
                : p->bytes ? "not found"
-                          : "not proven");
+                          : "not seen here");
     }
 }
 
