@@ -18,7 +18,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define PROTOCOL_ANY 127 /* never lowers what the group agrees on */
 #define REQUEST_RETRY_NS XB_SECOND
 
 struct arbitrator {
@@ -200,8 +199,8 @@ static struct member *join(struct arbitrator *arbitrator, const struct arbitrato
         .data_dir = config->workdir,
         .node_name = config->name,
         .node_incoming = "",
-        .repl_version_max = PROTOCOL_ANY,
-        .appl_version_max = PROTOCOL_ANY,
+        .repl_version_max = GCS_VERSION_ANY,
+        .appl_version_max = GCS_VERSION_ANY,
         .seqno = -1,
         .options = config->options,
         .tls = tls,

@@ -140,6 +140,15 @@ static bool is_member(const struct gcs *gcs, const struct xb_uuid *uuid) {
     return false;
 }
 
+/* A group that has never had a member with state has no version to keep. */
+static void raise_primary_versions(struct gcs *gcs) {
+    struct gcs_versions *primary = &gcs->primary_versions;
+    if (gcs->versions.repl == GCS_VERSION_ANY) return;
+    if (gcs->versions.gcs > primary->gcs) primary->gcs = gcs->versions.gcs;
+    if (gcs->versions.repl > primary->repl) primary->repl = gcs->versions.repl;
+    if (gcs->versions.appl > primary->appl) primary->appl = gcs->versions.appl;
+}
+
 /* Steps 6 to 8 of section 7.4. */
 static void adopt(struct gcs *gcs, const struct gcs_quorum *quorum) {
     if (!xb_uuid_equal(&gcs->group_uuid, &quorum->group_uuid)) {
@@ -156,10 +165,7 @@ static void adopt(struct gcs *gcs, const struct gcs_quorum *quorum) {
     gcs->primary_seqno = gcs->conf_id;
     gcs->joined_count = 0;
     for (size_t i = 0; i < gcs->member_count; i++) gcs->joined_count += gcs->members[i].state >= GCS_NODE_DONOR;
-    struct gcs_versions *primary = &gcs->primary_versions;
-    if (gcs->versions.gcs > primary->gcs) primary->gcs = gcs->versions.gcs;
-    if (gcs->versions.repl > primary->repl) primary->repl = gcs->versions.repl;
-    if (gcs->versions.appl > primary->appl) primary->appl = gcs->versions.appl;
+    raise_primary_versions(gcs);
     gcs->cut = (struct gcs_cut){merge_last_applied(gcs, quorum), -1};
     if (gcs->versions.gcs != 2) gcs_cut_recompute(&gcs->cut, gcs->members, gcs->member_count, gcs->versions.gcs);
 }
@@ -203,7 +209,9 @@ static bool check_quorum(struct gcs *gcs, const struct gcs_quorum *quorum) {
 
 static void finish_primary(struct gcs *gcs, const struct gcs_quorum *quorum) {
     adopt(gcs, quorum);
-    gcs->counter = gcs_add(gcs->counter, 1); /* the configuration change takes a seqno */
+    /* The configuration change takes a seqno; but not while nobody has the state, so that the node that left last is
+     * still up to date when it comes back: there is no donor. */
+    if (!quorum->is_of_arbitrators) gcs->counter = gcs_add(gcs->counter, 1);
     struct gcs_vote_result vote;
     bool has_vote = gcs_vote_configuration(gcs, &vote);
     const struct gcs_member *self = gcs_self(gcs);

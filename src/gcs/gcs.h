@@ -128,10 +128,13 @@ struct gcs_options {
 };
 void gcs_options_default(struct gcs_options *options);
 
+/* The replication and application version of a member that holds no state: never lowers what the group agrees on. */
+#define GCS_VERSION_ANY 127
+
 struct gcs_config {
     struct xb_uuid uuid; /* own member UUID */
     const char *name, *incoming; /* copied */
-    int repl_version_max, appl_version_max; /* announced; 127 for the arbitrator */
+    int repl_version_max, appl_version_max; /* announced; GCS_VERSION_ANY for the arbitrator */
     struct xb_uuid group_uuid; /* saved position, nil and -1 if none */
     int64_t seqno;
     struct gcs_options options;

@@ -134,6 +134,25 @@ static void negotiate(struct gcs_quorum *quorum, const struct gcs_state_message 
     if (primary->appl > v->appl) v->appl = primary->appl;
 }
 
+/*
+ * Not in the specification: members without state can do anything, so by the rules above those that outlive all others
+ * would raise the group to versions that no node has, and none could come back. The last real versions stay.
+ */
+static void keep_versions(struct gcs_quorum *quorum, const struct gcs_state_message *const *messages, size_t count) {
+    struct gcs_versions last = {0};
+    for (size_t i = 0; i < count; i++) {
+        const struct gcs_versions *m = &messages[i]->primary;
+        if (m->repl > last.repl && m->repl < GCS_VERSION_ANY) last = *m;
+    }
+    if (last.repl > 0) quorum->versions = last;
+}
+
+static bool are_arbitrators(const struct gcs_state_message *const *messages, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (!(messages[i]->flags & GCS_STATE_STATELESS) || messages[i]->max.repl < GCS_VERSION_ANY) return false;
+    return true;
+}
+
 void gcs_quorum_compute(struct gcs_quorum *quorum, const struct gcs_state_message *const *messages, size_t count,
                         bool are_all_ours, const struct xb_log *log) {
     *quorum = (struct gcs_quorum){
@@ -154,6 +173,8 @@ void gcs_quorum_compute(struct gcs_quorum *quorum, const struct gcs_state_messag
     quorum->counter = representative->received;
     quorum->conf_id = representative->primary_seqno;
     quorum->last_applied = representative->last_applied;
+    quorum->is_of_arbitrators = are_all_ours && are_arbitrators(messages, count);
     negotiate(quorum, messages, count);
+    if (quorum->is_of_arbitrators) keep_versions(quorum, messages, count);
     if (quorum->versions.gcs >= 1) quorum->vote_policy = representative->vote_policy;
 }

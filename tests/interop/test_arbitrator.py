@@ -5,7 +5,7 @@ import signal
 import subprocess
 import tempfile
 
-from common import STOCK, fresh_schema, labs, running, wait_until
+from common import STOCK, assert_no_snapshot, fresh_schema, labs, log_sizes, running, wait_until
 
 ARBITRATOR = os.environ.get("XEBEC_ARBITRATOR", os.path.join(labs.ROOT, "build/release/src/arbitrator/xebec-arbitrator"))
 
@@ -85,6 +85,28 @@ def test_outlives_both_nodes(lab):
     lab[2].start(bootstrap=True).wait_synced()
     lab[1].start().wait_synced()
     lab.wait_size(2)
+
+
+def test_a_node_comes_back_to_an_arbitrator(lab):
+    """The arbitrator alone keeps what the group had: the node that left last is up to date, the other takes what it lacks."""
+    a = with_arbitrator(lab)
+    lab[1].sql("INSERT INTO a.t VALUES (5, 'before')")
+    lab.wait_equal_seqno()
+    lab[1].stop()
+    wait_until("node 2 and the arbitrator", lambda: lab[2].status("wsrep_cluster_size") == "2")
+    lab[2].sql("INSERT INTO a.t VALUES (6, 'last')")
+    lab[2].stop()
+    wait_until("the arbitrator is alone", lambda: "1 member\n" in a.log())
+    sizes = log_sizes(lab)
+    lab[2].start().wait_synced()
+    lab[1].start().wait_synced()
+    lab.wait_size(3)
+    assert_no_snapshot(lab, sizes)
+    assert [n.status("wsrep_protocol_replicator") for n in lab.nodes] == ["11", "11"]
+    lab[1].sql("INSERT INTO a.t VALUES (7, 'after')")
+    assert lab[1].value("SELECT COUNT(*) FROM a.t WHERE id IN (5, 6, 7)") == 3
+    lab.checksums("a")
+    assert a.stop() == 0
 
 
 def test_partition_and_merge(lab):

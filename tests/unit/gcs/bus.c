@@ -107,6 +107,7 @@ static void deliver_view(struct peer *peer, const struct bus_event *event) {
     }
     struct pc_view view = {.id = {.type = event->is_primary ? VIEW_PRIM : VIEW_NON_PRIM},
                            .is_bootstrap = event->is_bootstrap,
+                           .are_all_ours = event->is_primary && peer->node->are_all_ours,
                            .members = list,
                            .member_count = count};
     gcs_view(peer->node->gcs, &view, peer->node->now_ns, peer->node->now_ns);

@@ -130,6 +130,7 @@ void node_view(struct node *node, bool is_primary, bool is_bootstrap, const stru
     for (size_t i = 0; i < count; i++) list[i] = (struct pc_member){.uuid = members[i]->uuid};
     struct pc_view view = {.id = {.type = is_primary ? VIEW_PRIM : VIEW_NON_PRIM},
                            .is_bootstrap = is_bootstrap,
+                           .are_all_ours = is_primary && node->are_all_ours,
                            .members = list,
                            .member_count = count};
     gcs_view(node->gcs, &view, node->now_ns, node->now_ns);

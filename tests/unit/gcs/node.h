@@ -51,6 +51,7 @@ struct node {
     int64_t cached;
     int refusal;                 /* if not 0: what submit answers */
     int accepted_before_refusal; /* that many are taken first */
+    bool are_all_ours;           /* what its primary views say */
     struct xb_error failure;     /* fatal */
     size_t prepared;
     /* Takes the place of recording in `sent`. -> 0 or negative errno */

@@ -235,6 +235,31 @@ static void test_versions_are_negotiated(void **state) {
     assert_int_equal(compute(&a, &b, NULL).vote_policy, 3);
 }
 
+static void test_arbitrators_keep_versions(void **state) {
+    (void)state;
+    struct gcs_state_message a = message(GCS_NODE_SYNCED, GCS_NODE_SYNCED, 1, 1), b = a;
+    a.max = b.max = (struct gcs_versions){5, GCS_VERSION_ANY, GCS_VERSION_ANY};
+    a.flags = b.flags = GCS_STATE_STATELESS;
+    a.primary = (struct gcs_versions){0}; /* is new */
+    b.primary = (struct gcs_versions){4, 10, 3};
+    const struct gcs_state_message *messages[] = {&a, &b};
+    struct gcs_quorum q;
+    gcs_quorum_compute(&q, messages, 2, true, NULL);
+    assert_true(q.is_of_arbitrators);
+    assert_int_equal(q.versions.gcs, 4);
+    assert_int_equal(q.versions.repl, 10);
+    assert_int_equal(q.versions.appl, 3);
+    gcs_quorum_compute(&q, messages, 2, false, NULL); /* a stock arbitrator goes by the specification */
+    assert_false(q.is_of_arbitrators);
+    assert_int_equal(q.versions.repl, GCS_VERSION_ANY);
+    gcs_quorum_compute(&q, messages, 1, true, NULL); /* nothing to keep */
+    assert_int_equal(q.versions.repl, GCS_VERSION_ANY);
+    a.max.repl = 11; /* a server without state writes all the same */
+    gcs_quorum_compute(&q, messages, 2, true, NULL);
+    assert_false(q.is_of_arbitrators);
+    assert_int_equal(q.versions.repl, 11);
+}
+
 /* Commit cut */
 
 static struct gcs_member counted(int64_t last_applied) {
@@ -350,6 +375,7 @@ int main(void) {
         cmocka_unit_test(test_quorum_keeps_an_oddity),
         cmocka_unit_test(test_quorum_bootstraps),
         cmocka_unit_test(test_versions_are_negotiated),
+        cmocka_unit_test(test_arbitrators_keep_versions),
         cmocka_unit_test(test_commit_cut),
         cmocka_unit_test(test_votes_of_a_simple_majority),
         cmocka_unit_test(test_votes_of_a_policy),

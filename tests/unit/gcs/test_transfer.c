@@ -167,12 +167,17 @@ static void test_refused_requests(void **state) {
     bus_free(bus);
 }
 
-static void test_arbitrator(void **state) {
-    struct bus *bus = make_group(2);
+static struct peer *add_arbitrator(struct bus *bus) {
     struct peer *peer = bus_add(bus, "garb");
     peer->node->config.options.stateless = true;
-    peer->node->config.repl_version_max = peer->node->config.appl_version_max = 127;
+    peer->node->config.repl_version_max = peer->node->config.appl_version_max = GCS_VERSION_ANY;
     node_start(peer->node);
+    return peer;
+}
+
+static void test_arbitrator(void **state) {
+    struct bus *bus = make_group(2);
+    struct peer *peer = add_arbitrator(bus);
     bus_change(bus, all(bus), false);
     bus_settle(bus);
     assert_int_equal(node_configuration(peer->node)->repl_version, 11);
@@ -197,6 +202,55 @@ static void test_arbitrator(void **state) {
     for (int i = 0; i < 2; i++) gcs_report_last_applied(gcs_of(bus, i), &gcs_of(bus, i)->group_uuid, 3, 0);
     bus_settle(bus);
     assert_int_equal(gcs_of(bus, 2)->cut.last_applied, 3);
+    bus_free(bus);
+}
+
+/* All nodes leave; the arbitrator keeps versions and seqno, and the node that left last is at once up to date. */
+static void test_arbitrator_outlives_the_nodes(void **state) {
+    struct bus *bus = make_group(2);
+    struct peer *arbitrator = add_arbitrator(bus);
+    bus_change(bus, all(bus), false);
+    bus_settle(bus);
+    transfer(bus, arbitrator);
+    bus_leave(bus, &bus->peers[0]);
+    bus_settle(bus);
+    struct xb_uuid group = gcs_of(bus, 1)->group_uuid;
+    int64_t seqno = gcs_of(bus, 1)->counter;
+    arbitrator->node->are_all_ours = true;
+    bus_leave(bus, &bus->peers[1]);
+    bus_settle(bus);
+    const struct gcs_cchange *c = node_configuration(arbitrator->node);
+    assert_int_equal(c->member_count, 1);
+    assert_int_equal(c->repl_version, 11);
+    assert_int_equal(c->appl_version, 4);
+    assert_int_equal(c->seqno, seqno);
+    arbitrator->node->are_all_ours = false;
+    struct peer *back = bus_add(bus, "n1");
+    back->node->config.group_uuid = group;
+    back->node->config.seqno = seqno;
+    node_start(back->node);
+    bus_change(bus, bus_bit(arbitrator) | bus_bit(back), false);
+    bus_settle(bus);
+    assert_int_equal(node_configuration(back->node)->repl_version, 11);
+    assert_int_equal(node_configuration(back->node)->seqno, seqno + 1);
+    assert_int_equal(state_of(back), GCS_NODE_SYNCED);
+    assert_int_equal(arbitrator->node->gcs->counter, seqno + 1);
+    bus_free(bus);
+}
+
+/* Nobody has ever brought a version: a node that comes later decides. */
+static void test_arbitrator_alone(void **state) {
+    struct bus *bus = bus_new(1);
+    struct peer *arbitrator = add_arbitrator(bus);
+    arbitrator->node->are_all_ours = true;
+    bus_change(bus, bus_bit(arbitrator), false);
+    bus_settle(bus);
+    struct peer *node = start_peer(bus, "n0");
+    arbitrator->node->are_all_ours = false;
+    bus_change(bus, all(bus), false);
+    bus_settle(bus);
+    assert_int_equal(node->node->failure.code, 0);
+    assert_int_equal(node_configuration(node->node)->repl_version, 11);
     bus_free(bus);
 }
 
@@ -276,6 +330,8 @@ int main(void) {
         cmocka_unit_test(test_donor_fails_too_late),
         cmocka_unit_test(test_refused_requests),
         cmocka_unit_test(test_arbitrator),
+        cmocka_unit_test(test_arbitrator_outlives_the_nodes),
+        cmocka_unit_test(test_arbitrator_alone),
         cmocka_unit_test(test_commit_cut),
         cmocka_unit_test(test_report_waits_for_the_current_action),
     };
