@@ -150,6 +150,6 @@ void apply_vote(struct replicator *rep, struct item *item) {
     if (item->as.value.code > 0)
         vote_for_success(rep, seqno);
     else
-        node_leave_inconsistent(rep, "Inconsistency detected: Inconsistent by consensus on %s:%" PRId64
-                                ": it succeeded on this node, not on the others", XB_UUID_TEXT(&history), seqno);
+        node_leave_inconsistent(rep, "Vote 0 (success) on %s:%" PRId64 " is inconsistent with group. Leaving cluster",
+                                XB_UUID_TEXT(&history), seqno);
 }
