@@ -259,6 +259,5 @@ void gcs_causal_fail(struct gcs *gcs, int result);
 
 /* status.c */
 void gcs_sample_send_queue(struct gcs *gcs);
-void gcs_sample_recv_queue(struct gcs *gcs);
 
 #endif

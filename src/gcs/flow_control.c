@@ -87,10 +87,9 @@ void gcs_set_queue_length(struct gcs *gcs, int64_t length, int64_t bytes, bool i
     struct gcs_flow *flow = &gcs->flow;
     if (gcs->is_closed) return;
     gcs_enter(gcs, now_ns);
-    bool has_grown = length > flow->length, has_offset_shrunk = length < flow->offset;
+    bool has_offset_shrunk = length < flow->offset;
     flow->length = length;
     flow->bytes = bytes;
-    if (has_grown) gcs_sample_recv_queue(gcs);
     if (has_offset_shrunk) flow->offset = length;
     if (may_stop(gcs))
         consider(gcs, is_own, has_offset_shrunk);

@@ -196,6 +196,8 @@ void gcs_causal(struct gcs *gcs, void *token, int64_t now_ns);
  * is_own: the last item added was an own action (never causes a STOP).
  */
 void gcs_set_queue_length(struct gcs *gcs, int64_t length, int64_t bytes, bool is_own, int64_t now_ns);
+/* For the statistics only: an action joins the receiver's queue behind `met` others. */
+void gcs_count_arrival(struct gcs *gcs, int64_t met);
 struct gcs_queue_thresholds {
     int64_t above; /* tell when the length grows beyond; INT64_MAX: not interested */
     int64_t below; /* tell when the length falls to or below; -1: not interested */

@@ -2,10 +2,11 @@
 /* What people may see of the group layer (spec 05 section 19). */
 #include "gcs/core.h"
 
-static void sample(int64_t length, int64_t *max, int64_t *min, double *sum, int64_t *samples) {
-    if (length > *max) *max = length;
-    if (!*samples || length < *min) *min = length;
-    *sum += (double)length;
+/* met: what is in the queue in front of who arrives now, as the stock provider counts it; the maximum is with him. */
+static void sample(int64_t met, int64_t *max, int64_t *min, double *sum, int64_t *samples) {
+    if (met + 1 > *max) *max = met + 1;
+    if (!*samples || met < *min) *min = met;
+    *sum += (double)met;
     (*samples)++;
 }
 
@@ -18,9 +19,9 @@ void gcs_sample_send_queue(struct gcs *gcs) {
     sample(unsent(s), &s->queue_max, &s->queue_min, &s->queue_sum, &s->queue_samples);
 }
 
-void gcs_sample_recv_queue(struct gcs *gcs) {
+void gcs_count_arrival(struct gcs *gcs, int64_t met) {
     struct gcs_flow *f = &gcs->flow;
-    sample(f->length, &f->queue_max, &f->queue_min, &f->queue_sum, &f->queue_samples);
+    sample(met, &f->queue_max, &f->queue_min, &f->queue_sum, &f->queue_samples);
 }
 
 static double average(double sum, int64_t samples) {

@@ -24,6 +24,7 @@ struct group_report {
 
 static void run_report(struct member_task *task, struct group *group, int64_t now_ns) {
     struct group_report *report = (struct group_report *)((char *)task - offsetof(struct group_report, task));
+    order_tell_queue_length(report->rep, true); /* else gcs is told only when it grows or passes a mark */
     gcs_get_status(group_gcs(group), &report->gcs, now_ns);
     evs_get_stats(group_evs(group), &report->evs);
     report->cluster_weight = pc_cluster_weight(group_pc(group));
@@ -299,6 +300,7 @@ int replicator_stats_get(struct replicator *rep, struct replicator_stats *stats)
 
 static void run_reset(struct member_task *task, struct group *group, int64_t now_ns) {
     struct group_report *report = (struct group_report *)((char *)task - offsetof(struct group_report, task));
+    order_tell_queue_length(report->rep, true);
     gcs_reset_stats(group_gcs(group), now_ns);
     gcs_get_status(group_gcs(group), &report->gcs, now_ns);
 }
@@ -307,6 +309,7 @@ void replicator_stats_reset(struct replicator *rep) {
     struct group_report *report = calloc(1, sizeof(*report));
     if (!report) return;
     report->task.run = run_reset;
+    report->rep = rep;
     link_call(&rep->link, &report->task);
     rep->baseline.since_ns = xb_clock_monotonic_ns();
     rep->baseline.fc_paused_ns = report->gcs.fc_paused_ns;
