@@ -109,6 +109,11 @@ static int parse_value(const struct xb_option_definition *option, const char *te
         return 0;
     case XB_OPTION_BOOL:
         return xb_parse_bool(text, &is_true);
+    case XB_OPTION_AUTO_SIZE:
+        if (!strcmp(text, "auto")) return 0;
+        result = xb_parse_integer(text, true, &integer);
+        *number = (double)integer;
+        return result;
     case XB_OPTION_INTEGER:
     case XB_OPTION_INTEGER_SUFFIX:
         result = xb_parse_integer(text, option->type == XB_OPTION_INTEGER_SUFFIX, &integer);
@@ -122,6 +127,7 @@ static int parse_value(const struct xb_option_definition *option, const char *te
     case XB_OPTION_DOUBLE:
         return xb_parse_double(text, number);
     case XB_OPTION_PERIOD:
+        if (!*text && !strncmp(option->name, "evs.", 4)) return -EINVAL; /* elsewhere it is 0, as in the stock provider */
         result = xb_parse_period(text, &integer);
         *number = (double)integer / XB_SECOND;
         return result;
@@ -134,6 +140,7 @@ static const char *type_name(enum xb_option_type type) {
                                         "a boolean (yes or no)",
                                         "an integer",
                                         "an integer with optional suffix K, M, G or T",
+                                        "auto, or an integer with optional suffix K, M, G or T",
                                         "a hexadecimal mask",
                                         "a number",
                                         "a period like PT5S"};

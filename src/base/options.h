@@ -19,6 +19,7 @@ enum xb_option_type {
     XB_OPTION_BOOL,
     XB_OPTION_INTEGER,        /* plain decimal (spec 09 type N) */
     XB_OPTION_INTEGER_SUFFIX, /* with K, M, G, T, hex, octal (type I) */
+    XB_OPTION_AUTO_SIZE,      /* the same, or "auto" */
     XB_OPTION_MASK,           /* hexadecimal (type H) */
     XB_OPTION_DOUBLE,
     XB_OPTION_PERIOD          /* ISO 8601 or plain seconds (type P) */

@@ -140,6 +140,7 @@ static int open_history(struct replicator *rep, struct xb_error *error) {
         .mem_size_bytes = xb_options_integer(rep->options, "gcache.mem_size"),
         .page_size_bytes = xb_options_integer(rep->options, "gcache.page_size"),
         .keep_pages_size_bytes = xb_options_integer(rep->options, "gcache.keep_pages_size"),
+        .reader_limit_bytes = xb_options_integer(rep->options, "gcache.reader_limit"),
         .is_recovering = xb_options_bool(rep->options, "gcache.recover"),
         .is_payload_intact = is_payload_intact,
         .progress = recovery_progress,

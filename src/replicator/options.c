@@ -194,6 +194,7 @@ static int apply_gcache(struct replicator *rep, const char *name) {
     if (!strcmp(name, "gcache.mem_size")) gcache_set_mem_size(rep->cache, bytes);
     if (!strcmp(name, "gcache.page_size")) gcache_set_page_size(rep->cache, bytes);
     if (!strcmp(name, "gcache.keep_pages_size")) gcache_set_keep_pages_size(rep->cache, bytes);
+    if (!strcmp(name, "gcache.reader_limit")) gcache_set_reader_limit(rep->cache, bytes);
     return 0;
 }
 

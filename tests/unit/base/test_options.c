@@ -98,9 +98,12 @@ static void test_grammar(void **state) {
     check_refused("nosuch=1;PC.WEIGHT=2;pc.weight=300", "Unrecognized parameter 'PC.WEIGHT'");
     check_refused("pc.weight=300", "out of range");
     check_refused("gcs.sync_donor=", "must be a boolean");
+    check_refused("evs.delay_margin=", "must be a period");
+    check_refused("socket.recv_buf_size=much", "must be auto");
+    check_refused("socket.send_buf_size=-1", "out of range");
 
     struct xb_options *options = xb_options_new();
-    assert_int_equal(xb_options_start(options, " ;; pc.weight = 2 ;pc.weight=3; evs.suspect_timeout=PT2S; base_dir=a\\;b;", NULL), 0);
+    assert_int_equal(xb_options_start(options, " ;; pc.weight = 2 ;pc.weight=3; evs.suspect_timeout=PT2S; socket.send_buf_size=auto; socket.recv_buf_size=4M; base_dir=a\\;b;", NULL), 0);
     assert_int_equal(xb_options_integer(options, "pc.weight"), 3);
     assert_int_equal(xb_options_period_ns(options, "evs.suspect_timeout"), 2 * XB_SECOND);
     char text[16];
