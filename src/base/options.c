@@ -61,18 +61,25 @@ static char *next_piece(char **rest, char separator) {
     return piece;
 }
 
+static char *find_separator(char *text, char separator) {
+    for (; *text && *text != separator; text++)
+        if (*text == '\\' && text[1] == separator) text++;
+    return *text ? text : NULL;
+}
+
 static int split_pair(char *element, size_t position, char **key, char **value, struct xb_error *error) {
-    char *equals = strchr(element, '=');
+    char *equals = find_separator(element, '=');
     if (!equals)
         return xb_fail(error, -EINVAL, "Key without value: '%s' at position '%zu' in parameter list.", element, position);
-    if (strchr(equals + 1, '=')) {
+    char *rest = equals + 1;
+    if (find_separator(rest, '=')) {
         *equals = 0;
         return xb_fail(error, -EINVAL, "More than one value for key '%s' at '%s=%s' in parameter list.", trim(element),
                        element, equals + 1);
     }
     *equals = 0;
     *key = trim(element);
-    *value = trim(equals + 1);
+    *value = trim(next_piece(&rest, '='));
     if (!**key) return xb_fail(error, -EINVAL, "Empty key at '=%s' in parameter list.", *value);
     return 0;
 }
@@ -261,7 +268,7 @@ int64_t xb_options_period_ns(struct xb_options *options, const char *name) {
 static void show_pair(FILE *stream, const char *name, const char *value) {
     fprintf(stream, "%s = ", name);
     for (const char *c = value; *c; c++) {
-        if (*c == ';') fputc('\\', stream);
+        if (*c == ';' || *c == '=') fputc('\\', stream);
         fputc(*c, stream);
     }
     fputs(*value && value[strlen(value) - 1] == '\\' ? " ; " : "; ", stream);

@@ -144,3 +144,15 @@ def test_our_options(lab):
     assert "gcache.reader_limit" not in shown(lab[2])
     assert errno_of(lab[2].connect(), setting % "1024M") == 0
     assert shown(lab[2])["gcache.reader_limit"] == "1G"
+
+
+def test_separators_in_values(lab):
+    """What is shown can be restored, whatever is in a value; the stock provider refuses its own text then."""
+    node = lab[2]
+    before = node.value("SELECT @@GLOBAL.wsrep_provider_options")
+    assert errno_of(node.connect(), r"SET GLOBAL wsrep_provider_options='base_host=x\\;y\\=z;pc.weight=2'") == 0
+    changed = node.value("SELECT @@GLOBAL.wsrep_provider_options")
+    assert r"base_host = x\;y\=z; " in changed and "pc.weight = 2; " in changed, changed
+    for text in (before, changed, before):
+        assert errno_of(node.connect(), "SET GLOBAL wsrep_provider_options='%s'" % text.replace("\\", r"\\")) == 0
+        assert node.value("SELECT @@GLOBAL.wsrep_provider_options") == text

@@ -114,6 +114,29 @@ static void test_grammar(void **state) {
     xb_options_free(options);
 }
 
+static int restore(void *ctx, const char *key, const char *value) {
+    return xb_options_put(ctx, key, value);
+}
+
+/* A data directory may have any name. */
+static void test_separators_in_values(void **state) {
+    static const char *const values[] = {"a;b", "=", "a=b=c", "a\\", "\\;", "\\=", "\\\\=;", ";\\"};
+    for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++) {
+        struct xb_options *options = xb_options_new(), *restored = xb_options_new();
+        char text[16];
+        xb_options_put(options, "base_dir", values[i]);
+        char *shown = xb_options_show(options);
+        assert_int_equal(xb_options_split(shown, restore, restored, NULL), 0);
+        xb_options_text(restored, "base_dir", text, sizeof(text));
+        assert_string_equal(text, values[i]);
+        xb_options_text(restored, "base_port", text, sizeof(text)); /* what comes behind is what it was */
+        assert_string_equal(text, "4567");
+        free(shown);
+        xb_options_free(options);
+        xb_options_free(restored);
+    }
+}
+
 static int accept_shown(void *ctx, const char *key, const char *value) {
     (void)ctx;
     assert_int_equal(xb_options_check(key, value, NULL), 0);
@@ -139,6 +162,7 @@ int main(void) {
         cmocka_unit_test(test_periods),
         cmocka_unit_test(test_booleans),
         cmocka_unit_test(test_grammar),
+        cmocka_unit_test(test_separators_in_values),
         cmocka_unit_test(test_what_is_shown_is_accepted_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
