@@ -28,7 +28,7 @@ check-unit: deps ## layers, unit tests and simulator only
 check-cluster: all ## tests with real servers only
 	@scripts/check cluster
 
-check-full: deps ## also the long ones: 20,000 seeds of the simulator
+check-full: deps ## also the long ones: 20,000 seeds of the simulator, faults in mixed clusters under load
 	@scripts/check full
 
 .PHONY: check-mtr

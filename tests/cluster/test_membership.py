@@ -2,7 +2,6 @@
 """Nodes that crash, stop, freeze, leave and come back, by IST and by SST, over TLS."""
 import shutil
 import signal
-import subprocess
 import threading
 
 from common import OURS, errno_of, fresh_schema, running, wait_until
@@ -172,19 +171,9 @@ def test_crash_of_all_recovers_the_primary_view(lab):
     for n in lab.nodes:
         n.kill()
     for n in lab.nodes:
-        n.start(arguments=["--wsrep-start-position=" + recovered_position(n)])
+        n.start_recovered()
     for n in lab.nodes:
         n.wait_synced()
     lab.wait_size(3)
     lab.checksums("ca")
     assert lab[2].value("SELECT COUNT(*) FROM %s" % table) == 1
-
-
-def recovered_position(node):
-    """What the start script of the server does: ask the storage engine for the position of the crash."""
-    log = node.dir + "/recover.log"
-    node.write_config()
-    subprocess.run(["mariadbd", "--defaults-file=%s/my.cnf" % node.dir, "--wsrep-recover", "--log-error=" + log], check=False)
-    with open(log) as f:
-        lines = [line for line in f if "Recovered position:" in line]
-    return lines[-1].split("Recovered position:")[1].strip()

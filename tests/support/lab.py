@@ -55,6 +55,7 @@ class Node:
     def __init__(self, lab, index, provider):
         self.lab, self.index, self.provider = lab, index, provider
         self.name = "n%d" % index
+        self.address = "127.0.0.1"   # network.py gives it another one, in a network namespace
         self.dir = os.path.join(lab.dir, self.name)
         self.port, self.group_port, self.ist_port, self.sst_port = lab.ports[4 * index - 4:4 * index]
         self.process, self.extra_options, self.extra_config = None, "", ""
@@ -86,8 +87,8 @@ class Node:
                         if ":" in line and not line.startswith("#"))
 
     def provider_options(self):
-        o = ["base_port=%d" % self.group_port, "gmcast.listen_addr=tcp://127.0.0.1:%d" % self.group_port,
-             "ist.recv_addr=127.0.0.1:%d" % self.ist_port, "gcache.size=%s" % self.lab.gcache_size]
+        o = ["base_port=%d" % self.group_port, "gmcast.listen_addr=tcp://%s:%d" % (self.address, self.group_port),
+             "ist.recv_addr=%s:%d" % (self.address, self.ist_port), "gcache.size=%s" % self.lab.gcache_size]
         if self.lab.tls:
             c = self.lab.certs
             o += ["socket.ssl_key=%s/server-key.pem" % c, "socket.ssl_cert=%s/server-cert.pem" % c, "socket.ssl_ca=%s/ca.pem" % c]
@@ -108,7 +109,7 @@ datadir={n.data}
 socket={n.dir}/s.sock
 pid-file={n.dir}/pid
 port={n.port}
-bind-address=127.0.0.1
+bind-address={n.address}
 log-error={n.log_path}
 binlog_format=ROW
 default_storage_engine=InnoDB
@@ -126,10 +127,10 @@ wsrep_provider={n.provider}
 wsrep_cluster_name={lab.cluster}
 wsrep_node_name={n.name}
 wsrep_cluster_address=gcomm://{members}
-wsrep_node_address=127.0.0.1:{n.group_port}
-wsrep_node_incoming_address=127.0.0.1:{n.port}
+wsrep_node_address={n.address}:{n.group_port}
+wsrep_node_incoming_address={n.address}:{n.port}
 wsrep_sst_method={lab.sst}
-wsrep_sst_receive_address=127.0.0.1:{sst_port}
+wsrep_sst_receive_address={n.address}:{sst_port}
 wsrep_sst_auth=root:
 wsrep_slave_threads={lab.slave_threads}
 wsrep_provider_options="{options}"
@@ -156,6 +157,15 @@ socket={n.dir}/s.sock
                                         stderr=open(os.path.join(self.dir, "stderr.log"), "a"), env=environment,
                                         start_new_session=True)
         return self
+
+    def start_recovered(self):
+        """After a crash, as the server's start script does it: the storage engine says up to where it has the data."""
+        log = self.dir + "/recover.log"
+        self.write_config()
+        subprocess.run(["mariadbd", "--defaults-file=%s/my.cnf" % self.dir, "--wsrep-recover", "--log-error=" + log], check=False)
+        with open(log) as f:
+            lines = [line for line in f if "Recovered position:" in line]
+        return self.start(arguments=["--wsrep-start-position=" + lines[-1].split("Recovered position:")[1].strip()])
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
@@ -242,7 +252,7 @@ class Lab:
         self.nodes = [Node(self, i + 1, p) for i, p in enumerate(providers)]
 
     def members(self):
-        return ",".join("127.0.0.1:%d" % n.group_port for n in self.nodes)
+        return ",".join("%s:%d" % (n.address, n.group_port) for n in self.nodes)
 
     def install(self, data):
         """A fresh data directory; made once in a lab, then copied."""
