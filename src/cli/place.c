@@ -28,7 +28,9 @@ static const char script[] =
     "s _; echo \"$f $s\"; }; done; fi\n"
     "    if [ -f \"$fragment\" ]; then sha256sum \"$fragment\" | { read -r s _; echo \"fragment $s\"; }; fi ;;\n"
     "stage)\n"
-    "    umask 077; mkdir -p \"$all\"; chmod 755 \"$all\"; mkdir \"$new\" ;;\n"
+    "    [ ! -e \"$new/previous\" ] || { echo \"already in use: $new\" >&2; exit 1; }\n"
+    /* It may be there, from a run that was killed, even appear just now: that run's shell outlives it. */
+    "    umask 077; mkdir -p \"$all\"; chmod 755 \"$all\"; mkdir -p \"$new\" ;;\n"
     "activate)\n"
     "    chmod 644 \"$new\"/*; for f in \"$new\"/*-key.pem; do [ ! -e \"$f\" ] || chmod 600 \"$f\"; done\n"
     "    [ \"$(id -un)\" = \"$owner\" ] || chown -R \"$owner:\" \"$new\"\n"

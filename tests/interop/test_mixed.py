@@ -35,7 +35,7 @@ def exercise(lab, rejoining):
     rejoining.kill()
     for n in others:
         n.sql("INSERT INTO m.t (node, v) VALUES (%d, 'killed')" % n.index)
-    rejoining.start().wait_synced()
+    rejoining.start_recovered().wait_synced()
     lab.wait_size(3)
     assert_no_snapshot(lab, sizes)
     for n in lab.nodes:
