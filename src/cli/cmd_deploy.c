@@ -20,11 +20,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FILES_MAX 8
-
-static const char *const names[] = {"ca.pem",          "server-cert.pem", "server-key.pem",
-                                    "client-cert.pem", "client-key.pem",  "dhparams.pem"};
-
 struct deploy {
     struct cli_common common;
     const char *inventory_path;
@@ -64,36 +59,11 @@ static error_t parse(int key, char *value, struct argp_state *state) {
     }
 }
 
-/* A set that the node could not start with must not reach it. */
-static int test_certificates(const char *dir, struct xb_error *error) {
-    struct findings findings = {.dir = dir};
-    struct pem_file cas, cert, key;
-    int result = pem_load(&cas, files_join(dir, "ca.pem"), NULL, error);
-    if (result == 0) result = pem_load(&cert, files_join(dir, "server-cert.pem"), NULL, error);
-    if (result == 0) result = pem_load(&key, files_join(dir, "server-key.pem"), NULL, error);
-    if (result) return result;
-    X509 *leaf = sk_X509_value(cert.certs, 0);
-    if (!leaf || !key.key || X509_check_private_key(leaf, key.key) != 1)
-        return xb_fail(error, -EINVAL, "%s: server-key.pem does not belong to server-cert.pem", dir);
-    inspect_certificate(&findings, dir, leaf, INSPECT_SERVER, NULL, time(NULL));
-    inspect_chain(&findings, dir, cert.certs, cas.certs);
-    for (int i = 0; i < findings.count; i++) {
-        if (findings_count(&findings, FINDING_ERROR) == 0) break;
-        xb_fail(error, -EINVAL, "%s: %s; nothing was deployed. `xebec cert check %s` tells more", dir,
-                findings.list[i].text, dir);
-    }
-    return error->code;
-}
-
 /* -> number of files */
 static size_t collect(struct deploy *deploy, const struct inventory_node *node, struct place_file *files,
                       struct xb_error *error) {
-    size_t count = 0;
-    char *dir = inventory_certs_of(&deploy->inventory, node), name[64];
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-        char *path = files_join(dir, names[i]);
-        if (access(path, R_OK) == 0) files[count++] = (struct place_file){names[i], path};
-    }
+    char name[64];
+    size_t count = place_list(inventory_certs_of(&deploy->inventory, node), files);
     if (deploy->is_without_fragment) return count;
     char *text = fragment_text(&deploy->inventory, node);
     snprintf(name, sizeof(name), "%s.cnf", node->name);
@@ -147,9 +117,9 @@ static int test_all(struct deploy *deploy, struct xb_error *error) {
     if (deploy->common.is_json) json_open(&deploy->json, "nodes", '{');
     for (int i = 0; result == 0 && i < deploy->inventory.node_count; i++) {
         const struct inventory_node *node = &deploy->inventory.nodes[i];
-        struct place_file files[FILES_MAX];
+        struct place_file files[PLACE_FILES_MAX];
         char *now = NULL;
-        result = test_certificates(inventory_certs_of(&deploy->inventory, node), error);
+        result = inspect_set(inventory_certs_of(&deploy->inventory, node), "; nothing was deployed", error);
         if (result == 0) result = place_look(&deploy->inventory, node, &now, error);
         if (result) break;
         size_t count = collect(deploy, node, files, error);
@@ -171,7 +141,7 @@ static void undo_all(struct deploy *deploy) {
 static int put_all(struct deploy *deploy, struct xb_error *error) {
     int result = 0;
     for (int i = 0; result == 0 && i < deploy->inventory.node_count; i++) {
-        struct place_file files[FILES_MAX];
+        struct place_file files[PLACE_FILES_MAX];
         size_t count = collect(deploy, &deploy->inventory.nodes[i], files, error);
         result = place_stage(&deploy->inventory, &deploy->inventory.nodes[i], deploy->generation, files, count, error);
     }

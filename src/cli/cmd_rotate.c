@@ -206,7 +206,7 @@ static int check_cluster(struct rotate *rotate, struct xb_error *error) {
 }
 
 static int change_node(struct rotate *rotate, int phase, int node, struct xb_error *error) {
-    struct place_file files[ROTATION_FILES_MAX];
+    struct place_file files[PLACE_FILES_MAX];
     const struct inventory_node *it = &rotate->inventory.nodes[node];
     char generation[64];
     rotation_generation(&rotate->rotation, phase, generation);

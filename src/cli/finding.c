@@ -151,6 +151,13 @@ int findings_count(const struct findings *findings, enum finding_level level) {
     return count;
 }
 
+const struct finding *findings_first(const struct findings *findings, enum finding_level level) {
+    for (int i = 0; i < findings->count; i++) {
+        if (rules[findings->list[i].rule].level == level) return &findings->list[i];
+    }
+    return NULL;
+}
+
 bool findings_has(const struct findings *findings, enum finding_rule rule) {
     for (int i = 0; i < findings->count; i++) {
         if (findings->list[i].rule == rule) return true;

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What is wrong with certificates, keys, DH parameters and files. */
 #include "cli/inspect.h"
+#include "cli/files.h"
+#include "cli/pem.h"
 
+#include <errno.h>
 #include <libgen.h>
 #include <openssl/bn.h>
 #include <openssl/x509v3.h>
@@ -164,6 +167,23 @@ void inspect_chain(struct findings *findings, const char *where, STACK_OF(X509) 
         findings_add(findings, RULE_SAME_COMMON_NAME, where, "the common name of %s is the CA's", name);
     free(name);
     free(issuer);
+}
+
+int inspect_set(const char *dir, const char *consequence, struct xb_error *error) {
+    struct findings findings = {.dir = dir};
+    struct pem_file cas, cert, key;
+    int result = pem_load(&cas, files_join(dir, "ca.pem"), NULL, error);
+    if (result == 0) result = pem_load(&cert, files_join(dir, "server-cert.pem"), NULL, error);
+    if (result == 0) result = pem_load(&key, files_join(dir, "server-key.pem"), NULL, error);
+    if (result) return result;
+    X509 *leaf = sk_X509_value(cert.certs, 0);
+    if (!leaf || !key.key || X509_check_private_key(leaf, key.key) != 1)
+        return xb_fail(error, -EINVAL, "%s: server-key.pem does not belong to server-cert.pem", dir);
+    inspect_certificate(&findings, dir, leaf, INSPECT_SERVER, NULL, time(NULL));
+    inspect_chain(&findings, dir, cert.certs, cas.certs);
+    const struct finding *first = findings_first(&findings, FINDING_ERROR);
+    if (!first) return 0;
+    return xb_fail(error, -EINVAL, "%s: %s%s. `xebec cert check %s` tells more", dir, first->text, consequence, dir);
 }
 
 void inspect_dh(struct findings *findings, const char *where, EVP_PKEY *dh) {

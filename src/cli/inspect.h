@@ -16,6 +16,9 @@ void inspect_certificate(struct findings *findings, const char *where, X509 *cer
                          const char *host, time_t now);
 /* The first of certs against the CAs, the rest of certs being intermediates. Dates are not looked at here. */
 void inspect_chain(struct findings *findings, const char *where, STACK_OF(X509) * certs, STACK_OF(X509) * cas);
+/* The files of a node: a set that would not work must not begin to travel. consequence: added to the text, or "".
+ * -> 0, or a negative errno with the first finding that is an error in *error */
+int inspect_set(const char *dir, const char *consequence, struct xb_error *error);
 void inspect_dh(struct findings *findings, const char *where, EVP_PKEY *dh);
 /* Mode of a file that holds a key, of its directory, and its owner (user NULL: not checked). */
 void inspect_key_file(struct findings *findings, const char *path, const char *user);

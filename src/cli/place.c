@@ -5,6 +5,7 @@
  * them.
  */
 #include "cli/place.h"
+#include "cli/files.h"
 #include "cli/process.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char script[] =
     "set -eu\n"
@@ -89,6 +91,17 @@ static int run_script(const struct inventory *inventory, const struct inventory_
                 *process.complaint ? process.complaint : "no reason given");
     process_clear(&process);
     return code == 0 ? 0 : error->code;
+}
+
+size_t place_list(const char *dir, struct place_file files[PLACE_FILES_MAX]) {
+    static const char *const names[] = {"ca.pem",          "server-cert.pem", "server-key.pem",
+                                        "client-cert.pem", "client-key.pem",  "dhparams.pem"};
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        char *path = files_join(dir, names[i]);
+        if (access(path, R_OK) == 0) files[count++] = (struct place_file){names[i], path};
+    }
+    return count;
 }
 
 int place_look(const struct inventory *inventory, const struct inventory_node *node, char **now,

@@ -13,11 +13,15 @@
 
 #include <stddef.h>
 
+#define PLACE_FILES_MAX 8 /* certificates, keys, DH parameters, and a fragment */
+
 struct place_file {
     const char *name; /* in the generation */
     const char *path; /* here */
 };
 
+/* Which of a node's files a directory has; their paths are allocated. -> number */
+size_t place_list(const char *dir, struct place_file files[PLACE_FILES_MAX]);
 /* Can it be done there? Says what is there now, one "name sha256" a line, in *now (to be freed). Changes nothing. */
 int place_look(const struct inventory *inventory, const struct inventory_node *node, char **now,
                struct xb_error *error);

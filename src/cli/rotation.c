@@ -15,9 +15,6 @@
 
 static const char *const leaf_names[] = {"server-cert.pem", "server-key.pem", "client-cert.pem", "client-key.pem"};
 #define LEAVES (sizeof(leaf_names) / sizeof(*leaf_names))
-static const char *const all_names[] = {"ca.pem",          "server-cert.pem", "server-key.pem",
-                                        "client-cert.pem", "client-key.pem",  "dhparams.pem"};
-#define ALL (sizeof(all_names) / sizeof(*all_names))
 
 static char *directory_of(const char *inventory_path) {
     char *dir = NULL;
@@ -50,14 +47,8 @@ void rotation_generation(const struct rotation *rotation, int phase, char name[6
 }
 
 size_t rotation_files(const struct rotation *rotation, int set, const struct inventory_node *node,
-                      struct place_file files[ROTATION_FILES_MAX]) {
-    size_t count = 0;
-    char *dir = rotation_set(rotation, set, node);
-    for (size_t i = 0; i < ALL; i++) {
-        char *path = files_join(dir, all_names[i]);
-        if (access(path, R_OK) == 0) files[count++] = (struct place_file){all_names[i], path};
-    }
-    return count;
+                      struct place_file files[PLACE_FILES_MAX]) {
+    return place_list(rotation_set(rotation, set, node), files);
 }
 
 static int copy(const char *from, const char *name, const char *to, struct xb_error *error) {
@@ -89,28 +80,11 @@ static int write_union(const char *old, const char *new, const char *to, struct 
     return pem_write_certs(files_join(to, "ca.pem"), a.certs, false, error);
 }
 
-/* New certificates that would not work must not even begin to travel. */
-static int test_new(const char *dir, struct xb_error *error) {
-    struct findings findings = {.dir = dir};
-    struct pem_file cas, cert, key;
-    int result = pem_load(&cas, files_join(dir, "ca.pem"), NULL, error);
-    if (result == 0) result = pem_load(&cert, files_join(dir, "server-cert.pem"), NULL, error);
-    if (result == 0) result = pem_load(&key, files_join(dir, "server-key.pem"), NULL, error);
-    if (result) return result;
-    X509 *leaf = sk_X509_value(cert.certs, 0);
-    if (!leaf || !key.key || X509_check_private_key(leaf, key.key) != 1)
-        return xb_fail(error, -EINVAL, "%s: server-key.pem does not belong to server-cert.pem", dir);
-    inspect_certificate(&findings, dir, leaf, INSPECT_SERVER, NULL, time(NULL));
-    inspect_chain(&findings, dir, cert.certs, cas.certs);
-    if (findings_count(&findings, FINDING_ERROR) == 0) return 0;
-    return xb_fail(error, -EINVAL, "%s: %s. `xebec cert check %s` tells more", dir, findings.list[0].text, dir);
-}
-
 static int build_set(struct rotation *rotation, int set, const struct inventory_node *node, struct xb_error *error) {
     char *old = inventory_certs_of(rotation->inventory, node), *new = certs_in(rotation->to, node);
     char *to = rotation_set(rotation, set, node), *phase = NULL;
     if (asprintf(&phase, "%s/phase%d", rotation->dir, set) < 0) abort();
-    int result = set == 1 ? test_new(new, error) : 0;
+    int result = set == 1 ? inspect_set(new, "", error) : 0;
     if (result == 0) result = files_make_directory(phase, 0700, error);
     if (result == 0) result = files_make_directory(to, 0700, error);
     for (size_t i = 0; result == 0 && i < LEAVES; i++) result = copy(set == 1 ? old : new, leaf_names[i], to, error);
@@ -173,7 +147,9 @@ void rotation_end(const struct rotation *rotation) {
     for (int set = 1; set <= ROTATION_PHASES; set++) {
         for (int i = 0; i < rotation->inventory->node_count; i++) {
             char *dir = rotation_set(rotation, set, &rotation->inventory->nodes[i]);
-            for (size_t f = 0; f < ALL; f++) unlink(files_join(dir, all_names[f]));
+            struct place_file files[PLACE_FILES_MAX];
+            size_t count = place_list(dir, files);
+            for (size_t f = 0; f < count; f++) unlink(files[f].path);
             rmdir(dir);
         }
         char *phase = NULL;

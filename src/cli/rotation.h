@@ -17,7 +17,6 @@
 #include <stdbool.h>
 
 #define ROTATION_PHASES 3
-#define ROTATION_FILES_MAX 8
 
 struct rotation {
     struct inventory *inventory;
@@ -40,7 +39,7 @@ void rotation_end(const struct rotation *rotation);
 /* Directory of the node's files in the set, to be freed. */
 char *rotation_set(const struct rotation *rotation, int set, const struct inventory_node *node);
 size_t rotation_files(const struct rotation *rotation, int set, const struct inventory_node *node,
-                      struct place_file files[ROTATION_FILES_MAX]);
+                      struct place_file files[PLACE_FILES_MAX]);
 /* "rotate-ID-N", a name on the nodes */
 void rotation_generation(const struct rotation *rotation, int phase, char name[64]);
 
