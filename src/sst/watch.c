@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* -> parent of a process and its name, 0 if it cannot be known */
@@ -114,4 +115,15 @@ int watch_wait(const struct watch *watch, int fd, short events, int64_t deadline
 int watch_check(const struct watch *watch, struct xb_error *error) {
     int rc = watch_wait(watch, -1, 0, 0, error);
     return rc == -ETIMEDOUT ? 0 : rc;
+}
+
+void watch_wait_change(pthread_cond_t *changed, pthread_mutex_t *lock) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 100 * XB_MS;
+    if (until.tv_nsec >= XB_SECOND) {
+        until.tv_nsec -= XB_SECOND;
+        until.tv_sec++;
+    }
+    pthread_cond_timedwait(changed, lock, &until);
 }

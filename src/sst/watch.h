@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,5 +37,9 @@ void watch_close_fork(struct watch *child);
 int watch_wait(const struct watch *watch, int fd, short events, int64_t deadline_ns, struct xb_error *error);
 /* The same without waiting: has something happened that ends the work? */
 int watch_check(const struct watch *watch, struct xb_error *error);
+
+/* What threads tell each other: waits until `changed` is signalled, at most 0.1 s, so that the caller looks at its
+ * watch now and then. Call it with the lock held. */
+void watch_wait_change(pthread_cond_t *changed, pthread_mutex_t *lock);
 
 #endif

@@ -80,17 +80,6 @@ static void fail_sender(struct sender *s, const struct xb_error *error) {
     watch_stop(&s->watch);
 }
 
-static void wait_for_change(struct sender *s) { /* locked; wakes now and then, so that the watch is looked at */
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += 100000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
-    pthread_cond_timedwait(&s->changed, &s->lock, &until);
-}
-
 /* -> the next piece to send, NULL: none now */
 static struct slot *take_piece(struct sender *s) {
     struct slot *found = NULL;
@@ -100,7 +89,7 @@ static struct slot *take_piece(struct sender *s) {
     if (found)
         found->state = SLOT_SENT;
     else if (!s->is_whole && !s->error.code)
-        wait_for_change(s);
+        watch_wait_change(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
     return found;
 }
@@ -293,7 +282,7 @@ static struct slot *free_slot(struct sender *s) {
     if (s->head - s->base < PIECE_WINDOW)
         slot = &s->slots[s->head % PIECE_WINDOW];
     else if (!s->error.code)
-        wait_for_change(s);
+        watch_wait_change(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
     return slot;
 }
@@ -341,7 +330,7 @@ static int wait_for_whole(struct sender *s, struct xb_error *error) {
     for (;;) {
         pthread_mutex_lock(&s->lock);
         bool is_whole = s->is_whole, has_failed = s->error.code != 0;
-        if (!is_whole && !has_failed) wait_for_change(s);
+        if (!is_whole && !has_failed) watch_wait_change(&s->changed, &s->lock);
         pthread_mutex_unlock(&s->lock);
         int rc = is_whole ? 0 : watch_check(&s->watch, error);
         if (is_whole || rc) return rc;

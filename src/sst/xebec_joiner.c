@@ -63,17 +63,6 @@ static void fail_receiver(struct receiver *r, const struct xb_error *error) {
     pthread_mutex_unlock(&r->lock);
 }
 
-static void wait_for_change(struct receiver *r) { /* locked */
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += 100000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
-    pthread_cond_timedwait(&r->changed, &r->lock, &until);
-}
-
 /* ---- one connection */
 
 static int admit(struct line *l, struct xb_error *error) {
@@ -125,7 +114,7 @@ static int deposit(struct receiver *r, const struct piece_header *h, uint8_t *ra
     int rc = 0;
     pthread_mutex_lock(&r->lock);
     while (rc == 0 && h->number >= r->next + AHEAD) {
-        wait_for_change(r);
+        watch_wait_change(&r->changed, &r->lock);
         rc = watch_check(&r->watch, error);
     }
     size_t i = h->number % AHEAD;
@@ -257,7 +246,7 @@ static int next_piece(struct receiver *r, uint8_t **raw, uint32_t *size, bool *i
     int rc = 0;
     pthread_mutex_lock(&r->lock);
     while (rc == 0 && !r->pieces[i]) {
-        wait_for_change(r);
+        watch_wait_change(&r->changed, &r->lock);
         if (r->error.code) {
             *error = r->error;
             rc = error->code;
@@ -334,7 +323,7 @@ static int wait_for_donor(struct receiver *r, struct xb_error *error) {
     int rc = 0;
     pthread_mutex_lock(&r->lock);
     while (rc == 0 && !(r->has_donor && (r->live > 0 || r->broken_ns))) {
-        wait_for_change(r);
+        watch_wait_change(&r->changed, &r->lock);
         rc = check_time(r, start_ns, error);
         if (rc == 0 && r->error.code) {
             *error = r->error;
