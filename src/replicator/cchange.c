@@ -156,9 +156,7 @@ static void take_primary(struct replicator *rep, struct item *item) {
         view->is_in_history = take_in_order(rep, &view->change, view->buf) == 0;
         item->position = view->change.seqno - 1;
     }
-    gcs_count_arrival(order->gcs, atomic_load(&rep->queue.length));
-    queue_push(&rep->queue, item);
-    order_tell_queue_length(rep, false);
+    order_push_at(rep, item, false);
 }
 
 void order_cchange(struct replicator *rep, const struct gcs_action *action) {

@@ -135,6 +135,7 @@ void order_left(void *ctx, int code, const struct xb_error *error, bool is_confl
 void order_take(struct replicator *rep, const struct gcs_action *action, struct trx *trx);
 void order_dispatch(struct replicator *rep, const struct gcs_action *action, struct trx *trx);
 void order_push(struct replicator *rep, struct item *item, bool is_own);
+void order_push_at(struct replicator *rep, struct item *item, bool is_own); /* its position is set already */
 void order_take_item(struct replicator *rep, struct item *item); /* in its place: behind what is kept */
 void order_tell_queue_length(struct replicator *rep, bool is_own);
 void order_settle(struct replicator *rep); /* reports and cuts that have become due */

@@ -58,6 +58,10 @@ void order_tell_queue_length(struct replicator *rep, bool is_own) {
 
 void order_push(struct replicator *rep, struct item *item, bool is_own) {
     item->position = rep->order.position;
+    order_push_at(rep, item, is_own);
+}
+
+void order_push_at(struct replicator *rep, struct item *item, bool is_own) {
     if (rep->order.gcs) gcs_count_arrival(rep->order.gcs, atomic_load(&rep->queue.length));
     queue_push(&rep->queue, item);
     order_tell_queue_length(rep, is_own);
