@@ -51,6 +51,8 @@ struct link {
 };
 
 struct host {
+    struct net *net;
+    int number;
     bool is_up, is_silent;
     struct net_process process;
     int64_t busy_until_ns;
@@ -125,6 +127,7 @@ int64_t net_now(const struct net *net) {
 struct net *net_new(struct xb_random *random) {
     struct net *net = calloc(1, sizeof(*net));
     net->random = random;
+    for (int i = 0; i < NET_HOSTS_MAX; i++) net->hosts[i] = (struct host){net, i, .is_up = false};
     for (int i = 0; i < NET_HOSTS_MAX; i++)
         for (int j = 0; j < NET_HOSTS_MAX; j++)
             net->links[i][j] = (struct link){.min_ns = XB_MS / 10, .max_ns = XB_MS, .bytes_per_s = 100 << 20};
@@ -289,7 +292,11 @@ static void deliver(void *ctx, uint64_t arg) {
         end_lose(peer, 0);
 }
 
-int net_send(struct net *net, int host, gmcast_conn conn, struct xb_buf *buf) {
+static int io_send(void *ctx, gmcast_conn conn, uint8_t segment, struct xb_buf *buf) {
+    struct host *own = ctx;
+    struct net *net = own->net;
+    int host = own->number;
+    (void)segment;
     struct end *end = end_find(net, host, conn);
     if (!end || !end->is_ready) return -ENOTCONN;
     struct end *peer = end->peer;
@@ -323,7 +330,10 @@ int net_send(struct net *net, int host, gmcast_conn conn, struct xb_buf *buf) {
     return 0;
 }
 
-void net_close(struct net *net, int host, gmcast_conn conn) {
+static void io_close(void *ctx, gmcast_conn conn) {
+    struct host *own = ctx;
+    struct net *net = own->net;
+    int host = own->number;
     struct end *end = end_find(net, host, conn);
     if (!end) return;
     end->is_open = false;
@@ -383,7 +393,10 @@ static void dial_arrives(void *ctx, uint64_t arg) {
     net_at(net, back_ns, told_connected, end, 0);
 }
 
-gmcast_conn net_dial(struct net *net, int host, const char *address) {
+static gmcast_conn io_dial(void *ctx, const char *address) {
+    struct host *own = ctx;
+    struct net *net = own->net;
+    int host = own->number;
     int to = host_of_address(address);
     if (to < 0) return GMCAST_NO_CONN;
     struct end *end = end_new(net, host);
@@ -391,10 +404,14 @@ gmcast_conn net_dial(struct net *net, int host, const char *address) {
     return end->conn;
 }
 
+struct gmcast_io net_io(struct net *net, int host) {
+    return (struct gmcast_io){&net->hosts[host], io_dial, io_send, io_close, NULL};
+}
+
 /* ---- faults ---- */
 
 void net_up(struct net *net, int host, const struct net_process *process) {
-    net->hosts[host] = (struct host){.is_up = true, .process = *process};
+    net->hosts[host] = (struct host){net, host, .is_up = true, .process = *process};
 }
 
 void net_down(struct net *net, int host, bool is_silent) {

@@ -51,10 +51,8 @@ void net_up(struct net *net, int host, const struct net_process *process);
 void net_down(struct net *net, int host, bool is_silent);
 bool net_is_up(const struct net *net, int host);
 
-/* For struct gmcast_io of the host's process. */
-gmcast_conn net_dial(struct net *net, int host, const char *address);
-int net_send(struct net *net, int host, gmcast_conn conn, struct xb_buf *buf);
-void net_close(struct net *net, int host, gmcast_conn conn);
+/* What gmcast sends with, of the host's process. */
+struct gmcast_io net_io(struct net *net, int host);
 
 /* Faults. */
 void net_cut(struct net *net, int from, int to, bool is_cut); /* one way */

@@ -10,22 +10,6 @@
 
 /* ---- what the group stack calls ---- */
 
-static gmcast_conn on_dial(void *ctx, const char *address) {
-    struct sim_node *node = ctx;
-    return net_dial(node->cluster->net, node->index, address);
-}
-
-static int on_send(void *ctx, gmcast_conn conn, uint8_t segment, struct xb_buf *buf) {
-    struct sim_node *node = ctx;
-    (void)segment;
-    return net_send(node->cluster->net, node->index, conn, buf);
-}
-
-static void on_close(void *ctx, gmcast_conn conn) {
-    struct sim_node *node = ctx;
-    net_close(node->cluster->net, node->index, conn);
-}
-
 static void *on_alloc(void *ctx, size_t size) {
     (void)ctx;
     return malloc(size);
@@ -221,7 +205,7 @@ void node_start(struct sim_node *node, bool is_bootstrap, bool with_saved) {
     snprintf(name, sizeof(name), "n%d", node->index + 1);
     net_address(node->index, address);
     fill_config(node, &config, is_bootstrap, restored, name, address);
-    struct gmcast_io io = {node, on_dial, on_send, on_close, NULL};
+    struct gmcast_io io = net_io(node->cluster->net, node->index);
     struct gcs_up gcs_up = {node, on_alloc, on_free, on_action, on_cached, on_causal};
     struct group_up group_up = {node, on_save_view, on_weight_changed, on_view, on_left};
     node->group = group_new(&config, &io, &gcs_up, &group_up, &node->random, &node->log, now(node));

@@ -54,21 +54,6 @@ static int64_t now(const struct node *node) {
 
 /* ---- what the stack calls ---- */
 
-static gmcast_conn on_dial(void *ctx, const char *address) {
-    struct node *node = ctx;
-    return net_dial(node->world->net, index_of(node), address);
-}
-
-static int on_send(void *ctx, gmcast_conn conn, uint8_t segment, struct xb_buf *buf) {
-    struct node *node = ctx;
-    return net_send(node->world->net, index_of(node), conn, buf);
-}
-
-static void on_close(void *ctx, gmcast_conn conn) {
-    struct node *node = ctx;
-    net_close(node->world->net, index_of(node), conn);
-}
-
 static void *on_alloc(void *ctx, size_t size) {
     return malloc(size);
 }
@@ -177,7 +162,7 @@ static void start(struct node *node, bool is_bootstrap) {
     config.gcs = (struct gcs_config){
         .name = "n", .incoming = address, .repl_version_max = 11, .appl_version_max = 4, .seqno = -1};
     gcs_options_default(&config.gcs.options);
-    struct gmcast_io io = {node, on_dial, on_send, on_close, NULL};
+    struct gmcast_io io = net_io(node->world->net, index);
     struct gcs_up gcs_up = {node, on_alloc, on_free, on_action, on_cached, on_causal};
     struct group_up group_up = {.ctx = node, .left = on_left};
     node->group = group_new(&config, &io, &gcs_up, &group_up, &node->random, NULL, now(node));
