@@ -4,33 +4,12 @@ import shutil
 import signal
 import threading
 
-from common import OURS, errno_of, fresh_schema, running, wait_until
+from common import OURS, assert_no_snapshot, errno_of, fresh_schema, log_sizes, running, wait_until
+from writers import Writer
 
 
 def cluster():
     return running([OURS] * 3)
-
-
-class Writer:
-    """Inserts numbered rows on one node in a thread of its own, and knows which were acknowledged."""
-
-    def __init__(self, node, table):
-        self.node, self.table, self.stopped, self.acknowledged = node, table, threading.Event(), []
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        c, i = self.node.connect(), 0
-        while not self.stopped.is_set():
-            i += 1
-            if errno_of(c, "INSERT INTO %s VALUES (%d, %d)" % (self.table, i, self.node.index)) == 0:
-                self.acknowledged.append(i)
-        c.close()
-
-    def stop(self):
-        self.stopped.set()
-        self.thread.join()
-        return len(self.acknowledged)
 
 
 def prepare(lab, schema):
@@ -50,13 +29,14 @@ def check(lab, table, writers):
 def test_killed_node_comes_back_by_ist(lab):
     table = prepare(lab, "k")
     writers = [Writer(lab[1], table), Writer(lab[2], table)]
+    sizes = log_sizes(lab)
     try:
         lab[3].kill()
         before = len(lab[3].log())
         wait_until("survivors go on", lambda: lab[1].try_status("wsrep_cluster_size") == "2")
         n = [len(w.acknowledged) for w in writers]
         wait_until("both commit again", lambda: all(len(w.acknowledged) > k + 10 for w, k in zip(writers, n)))
-        lab[3].start().wait_synced()
+        lab[3].start_recovered().wait_synced()
     finally:
         for w in writers:
             w.stop()
@@ -64,6 +44,7 @@ def test_killed_node_comes_back_by_ist(lab):
     check(lab, table, writers)
     log = lab[3].log()[before:]
     assert "IST" in log and "WSREP_SST: [INFO] Streaming the backup" not in log
+    assert_no_snapshot(lab, sizes)
 
 
 def test_fresh_node_joins_by_mariabackup_under_load(lab):

@@ -4,9 +4,9 @@ import contextlib
 import os
 import shutil
 import subprocess
-import threading
 
-from common import OURS, STOCK, errno_of, fresh_schema, labs, running, wait_until
+from common import OURS, STOCK, errno_of, fresh_schema, running, wait_until
+from writers import Writer
 
 RELOAD = "SET GLOBAL wsrep_provider_options='socket.ssl_reload=1'"
 
@@ -53,33 +53,6 @@ def cluster():
         yield lab
 
 
-class Writer:
-    """Inserts on one node all the time; every acknowledged number is remembered."""
-
-    def __init__(self, node, table):
-        self.node, self.table, self.done, self.failed, self.stop = node, table, [], [], threading.Event()
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        c = self.node.connect()
-        number = 0
-        with contextlib.closing(c), c.cursor() as cursor:
-            while not self.stop.is_set():
-                number += 1
-                try:
-                    cursor.execute("INSERT INTO %s VALUES (%d, %d)" % (self.table, number, self.node.index))
-                    self.done.append(number)
-                except labs.pymysql.MySQLError as e:
-                    self.failed.append(e)
-                    return
-
-    def end(self):
-        self.stop.set()
-        self.thread.join()
-        assert not self.failed, self.failed
-
-
 def peers(node):
     """-> subjects of the certificates that the peers of a node of ours have shown"""
     return sorted(p.split("|")[4] for p in node.status("wsrep_peers").split(";") if p)
@@ -116,11 +89,12 @@ def test_rotation_under_load(lab):
     wait_until("node 1 sees the new ones", lambda: peers(lab[1]) == ["CN=new n2", "CN=new n3"])
     wait_until("node 2 sees the new ones", lambda: peers(lab[2]) == ["CN=new n1", "CN=new n3"])
     for w in writers:
-        w.end()
+        w.stop()
+        assert not w.errors, w.errors[:3]
     lab.wait_equal_seqno()
     assert [n.status("wsrep_cluster_conf_id") for n in lab.nodes] == views
     for w in writers:
-        assert w.done and lab[1].value("SELECT COUNT(*) FROM ro.t WHERE node=%d" % w.node.index) == len(w.done)
+        assert w.acknowledged and lab[1].value("SELECT COUNT(*) FROM ro.t WHERE node=%d" % w.node.index) == len(w.acknowledged)
     lab.checksums("ro")
 
 

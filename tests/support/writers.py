@@ -8,10 +8,35 @@ import threading
 
 import pymysql
 
-from common import DEADLOCK
+from common import DEADLOCK, errno_of
 
 UNKNOWN_COMMAND = 1047  # the node is not ready
 REFUSED = (DEADLOCK, UNKNOWN_COMMAND, 1205, 1290)
+
+
+class Writer:
+    """Inserts numbered rows on one node in a thread of its own, and knows which were acknowledged and how others failed."""
+
+    def __init__(self, node, table):
+        self.node, self.table, self.stopped, self.acknowledged, self.errors = node, table, threading.Event(), [], []
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        c, i = self.node.connect(), 0
+        while not self.stopped.is_set():
+            i += 1
+            error = errno_of(c, "INSERT INTO %s VALUES (%d, %d)" % (self.table, i, self.node.index))
+            if error == 0:
+                self.acknowledged.append(i)
+            else:
+                self.errors.append(error)
+        c.close()
+
+    def stop(self):
+        self.stopped.set()
+        self.thread.join()
+        return len(self.acknowledged)
 
 
 class Writers:
