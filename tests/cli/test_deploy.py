@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 
 import lab as labs
-from test_cert import XEBEC, run
+from test_cert import run
 
 SSHD = "/usr/sbin/sshd"
 

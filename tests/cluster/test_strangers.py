@@ -7,10 +7,10 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
 import time
 
 from common import OURS, fresh_schema, labs, running, wait_until
+from relay import Gate
 
 TOOLS = os.path.join(labs.ROOT, "..", "shared", "tools")
 
@@ -155,45 +155,6 @@ def test_authenticated_garbage(lab):
             while s.recv(4096):
                 pass
     check_alive(lab, table, 1)
-
-
-class Gate:
-    """A TCP relay whose connections wait until it is opened, then pass bytes both ways."""
-
-    def __init__(self, target):
-        self.target, self.opened = target, threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.arrived = threading.Event()
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        with contextlib.suppress(OSError):      # closed at the end
-            while True:
-                threading.Thread(target=self.relay, args=(self.listener.accept()[0],), daemon=True).start()
-
-    def relay(self, client):
-        self.arrived.set()
-        self.opened.wait()
-        server = socket.create_connection(("127.0.0.1", self.target))
-        back = threading.Thread(target=self.pump, args=(server, client), daemon=True)
-        back.start()
-        self.pump(client, server)
-        back.join()
-        client.close()
-        server.close()
-
-    @staticmethod
-    def pump(source, sink):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
-
-    def close(self):
-        self.opened.set()
-        self.listener.close()
 
 
 def meet_strangers(port, count, rng):

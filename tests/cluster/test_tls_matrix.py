@@ -7,9 +7,9 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
 
 from common import OURS, fresh_schema, labs, running, wait_until
+from relay import Gate
 
 # kind -> what the peers' log says about a holder of such a certificate; None: it does not get as far as dialling
 REFUSED_BY_PEERS = {
@@ -205,38 +205,6 @@ def tls_attempt(port, directory):
     return b""
 
 
-class Hold:
-    """Where the donor dials: keeps it until released, then passes it on to the true port."""
-
-    def __init__(self, target):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.arrived, self.released = threading.Event(), threading.Event()
-        threading.Thread(target=self.serve, args=(target,), daemon=True).start()
-
-    def serve(self, target):
-        with contextlib.suppress(OSError):
-            while True:
-                client = self.listener.accept()[0]
-                self.arrived.set()
-                self.released.wait()
-                server = socket.create_connection(("127.0.0.1", target))
-                for a, b in ((client, server), (server, client)):
-                    threading.Thread(target=self.pump, args=(a, b), daemon=True).start()
-
-    @staticmethod
-    def pump(source, sink):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
-
-    def close(self):
-        self.released.set()
-        self.listener.close()
-
-
 def test_ist_port_refuses(lab):
     """The joiner's IST port, and the right donor is served afterwards."""
     fresh_schema(lab, "ma")
@@ -244,18 +212,18 @@ def test_ist_port_refuses(lab):
     lab[3].start().wait_synced()
     lab[3].stop()
     lab[1].sql("CREATE TABLE ma.t (a INT PRIMARY KEY)", "INSERT INTO ma.t VALUES (1)")
-    hold = Hold(lab[3].ist_port)
+    gate = Gate(lab[3].ist_port)
     size = len(lab[3].log())
-    lab[3].extra_options = strict(lab) + ";ist.recv_addr=127.0.0.1:%d;ist.recv_bind=127.0.0.1:%d" % (hold.port, lab[3].ist_port)
+    lab[3].extra_options = strict(lab) + ";ist.recv_addr=127.0.0.1:%d;ist.recv_bind=127.0.0.1:%d" % (gate.port, lab[3].ist_port)
     lab[3].start()
     try:
-        assert hold.arrived.wait(60), "no donor came"
+        assert gate.arrived.wait(60), "no donor came"
         for kind, words in REFUSED_BY_PEERS.items():
             assert tls_attempt(lab[3].ist_port, lab.kinds[kind]) == b"", kind
-        hold.released.set()
+        gate.opened.set()
         lab[3].wait_synced()
     finally:
-        hold.close()
+        gate.close()
     said = lines_after(lab[3], size, "IST: refused 127.0.0.1, still waiting for the donor: certificate verify failed")
     assert said, "no line about the refused"
     lab.checksums("ma")

@@ -2,7 +2,6 @@
 """Mixed clusters under load on all nodes while each node in turn is killed, frozen, restarted and cut off (make check-full)."""
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -95,13 +94,7 @@ def cut_off(lab, node):
 
 
 def endure(lab, providers):
-    lab.close()
-    for n, p in zip(lab.nodes, providers):
-        shutil.rmtree(n.dir, ignore_errors=True)
-        address, launcher = n.address, n.launcher
-        n.__init__(lab, n.index, p)
-        n.address, n.launcher = address, launcher
-    lab.start_all()
+    lab.start_over(providers)
     fresh_schema(lab, "f")
     fresh_schema(lab, "sb")
     subprocess.run([a for a in SYSBENCH if "ignore" not in a] + ["--mysql-socket=%s/s.sock" % lab[1].dir, "prepare"], check=True, capture_output=True)

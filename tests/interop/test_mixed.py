@@ -1,22 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One node of ours among two stock ones, and one stock node among two of ours, over TLS: SST, IST, writes everywhere."""
-import shutil
-
 from common import OURS, STOCK, assert_no_complaints, assert_no_snapshot, fresh_schema, log_sizes, running
 
 
 def cluster():
     return running([STOCK] * 3, start=False)
-
-
-def start_over(lab, providers):
-    """New empty servers with these providers."""
-    lab.close()
-    for n, p in zip(lab.nodes, providers):
-        shutil.rmtree(n.dir, ignore_errors=True)
-        n.__init__(lab, n.index, p)
-    lab.start_all()      # nodes 2 and 3 join by SST
-    lab.wait_size(3)
 
 
 def exercise(lab, rejoining):
@@ -47,10 +35,10 @@ def exercise(lab, rejoining):
 
 
 def test_ours_joins_two_stock_nodes(lab):
-    start_over(lab, [STOCK, STOCK, OURS])
+    lab.start_over([STOCK, STOCK, OURS])
     exercise(lab, lab[3])
 
 
 def test_stock_joins_two_of_ours(lab):
-    start_over(lab, [OURS, OURS, STOCK])
+    lab.start_over([OURS, OURS, STOCK])
     exercise(lab, lab[3])

@@ -259,15 +259,28 @@ class Lab:
         template = os.path.join(self.dir, "template")
         if not os.path.isdir(template):
             done = subprocess.run(["mariadb-install-db", "--no-defaults", "--user=" + self.user, "--skip-test-db",
-                                   "--auth-root-authentication-method=normal", "--datadir=" + template],
+                                   "--auth-root-authentication-method=normal", "--datadir=" + template,
+                                   "--tmpdir=" + self.dir],   # a server that starts clears it of temporary tables: not of another lab's
                                   capture_output=True, text=True)
             if done.returncode:
+                shutil.rmtree(template, ignore_errors=True)   # nobody must take half of one
                 raise Trouble("mariadb-install-db failed:\n" + done.stdout + done.stderr)
         shutil.copytree(template, data, dirs_exist_ok=True)
 
     def __getitem__(self, index):
         """lab[1] is node 1"""
         return self.nodes[index - 1]
+
+    def start_over(self, providers):
+        """Stops all, and begins again with new empty servers of these providers, where they were."""
+        self.close()
+        for n, provider in zip(self.nodes, providers):
+            shutil.rmtree(n.dir, ignore_errors=True)
+            address, launcher = n.address, n.launcher
+            n.__init__(self, n.index, provider)
+            n.address, n.launcher = address, launcher
+        self.start_all()      # by SST, all but the first
+        self.wait_size(len(self.nodes))
 
     def start_all(self):
         self.nodes[0].start(bootstrap=True).wait_synced()
