@@ -28,10 +28,11 @@ class Trouble(Exception):
 
 def free_ports(count):
     """-> count ports that nobody listens on, below the range that the kernel hands out by itself (or a port of a stopped
-    node might be taken by a connection before it starts again)"""
+    node might be taken by a connection before it starts again), and out of the runner's other jobs' way (for the same reason)"""
+    first, last = (int(p) for p in os.environ.get("XEBEC_PORTS", "10000-32000").split("-"))
     found = []
     while len(found) < count:
-        port = random.randint(10000, 32000)
+        port = random.randint(first, last)
         with contextlib.suppress(OSError), socket.socket() as s:
             s.bind(("127.0.0.1", port))
             if port not in found:

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs test modules: every function test_* in the order of the file, with what the module's `cluster()` yields.
 
-With `--jobs N`, N modules run at once, each in a process of its own: servers wait more than they work.
+With `--jobs N`, N modules run at once, each in a process of its own: servers wait more than they work. A path that is named
+twice runs once, so the long ones can be put first.
 A module has a function `cluster()`, a context manager whose value is passed to each of its tests; one cluster serves
 them all, since servers are slow to start. The last line says `N passed, N failed`.
 """
 import concurrent.futures
 import importlib.util
 import os
+import queue
 import re
 import subprocess
 import sys
@@ -49,13 +51,25 @@ def run_module(path, only):
     return passed, failed
 
 
-def run_in_process(path, only):
+def run_in_process(path, only, port_ranges):
     command = [sys.executable, os.path.abspath(__file__)] + (["-k", only] if only else []) + [path]
-    output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    ports = port_ranges.get()
+    output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ, XEBEC_PORTS=ports)).stdout
+    port_ranges.put(ports)
     lines = output.splitlines()
     result = re.fullmatch(r"(\d+) passed, (\d+) failed", lines[-1]) if lines else None
     print("\n".join(lines[:-1] if result else lines + ["FAILED %s: it ended without a result" % path]), flush=True)
     return (int(result[1]), int(result[2])) if result else (0, 1)
+
+
+def in_processes(paths, only, jobs):
+    """Each job has ports of its own: a stopped node's are free for all to see, but it will want them back."""
+    port_ranges = queue.SimpleQueue()
+    width = 22000 // jobs
+    for i in range(jobs):
+        port_ranges.put("%d-%d" % (10000 + i * width, 9999 + (i + 1) * width))
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(lambda path: run_in_process(path, only, port_ranges), paths))
 
 
 def option(arguments, name):
@@ -72,11 +86,9 @@ def main(arguments):
     paths = []
     for a in arguments:
         paths += [os.path.join(a, f) for f in sorted(os.listdir(a)) if f.startswith("test_") and f.endswith(".py")] if os.path.isdir(a) else [a]
-    passed = failed = 0
-    run = run_in_process if jobs > 1 else run_module
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for p, f in pool.map(run, paths, [only] * len(paths)):
-            passed, failed = passed + p, failed + f
+    paths = list(dict.fromkeys(os.path.normpath(p) for p in paths))
+    results = in_processes(paths, only, jobs) if jobs > 1 else [run_module(p, only) for p in paths]
+    passed, failed = (sum(r[i] for r in results) for i in (0, 1))
     print("%d passed, %d failed" % (passed, failed), flush=True)
     return 1 if failed or not passed else 0
 
