@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of numbers, periods and booleans; a longer one is refused. */
+#define NUMBER_TEXT_SIZE 128
+
 struct value {
     char *text; /* NULL: no value */
     bool is_set;
@@ -70,7 +73,8 @@ static char *find_separator(char *text, char separator) {
 static int split_pair(char *element, size_t position, char **key, char **value, struct xb_error *error) {
     char *equals = find_separator(element, '=');
     if (!equals)
-        return xb_fail(error, -EINVAL, "Key without value: '%s' at position '%zu' in parameter list.", element, position);
+        return xb_fail(error, -EINVAL, "Key without value: '%s' at position '%zu' in parameter list.", element,
+                       position);
     char *rest = equals + 1;
     if (find_separator(rest, '=')) {
         *equals = 0;
@@ -111,6 +115,7 @@ static int parse_value(const struct xb_option_definition *option, const char *te
     int64_t integer = 0;
     int result = 0;
     *number = 0;
+    if (option->type != XB_OPTION_STRING && strlen(text) >= NUMBER_TEXT_SIZE) return -EINVAL;
     switch (option->type) {
     case XB_OPTION_STRING:
         return 0;
@@ -134,7 +139,8 @@ static int parse_value(const struct xb_option_definition *option, const char *te
     case XB_OPTION_DOUBLE:
         return xb_parse_double(text, number);
     case XB_OPTION_PERIOD:
-        if (!*text && !strncmp(option->name, "evs.", 4)) return -EINVAL; /* elsewhere it is 0, as in the stock provider */
+        if (!*text && !strncmp(option->name, "evs.", 4))
+            return -EINVAL; /* elsewhere it is 0, as in the stock provider */
         result = xb_parse_period(text, &integer);
         *number = (double)integer / XB_SECOND;
         return result;
@@ -163,8 +169,8 @@ int xb_options_check(const char *name, const char *value, struct xb_error *error
         return xb_fail(error, result, "Bad value '%s' for parameter '%s': it must be %s", value, name,
                        type_name(option->type));
     if (result == -ERANGE || (option->type != XB_OPTION_STRING && is_out_of_bounds(option, number)))
-        return xb_fail(error, -ERANGE, "parameter '%s' value %s is out of range [%.10g,%.10g]", name, value, option->low,
-                       option->high);
+        return xb_fail(error, -ERANGE, "parameter '%s' value %s is out of range [%.10g,%.10g]", name, value,
+                       option->low, option->high);
     return result;
 }
 
@@ -231,8 +237,21 @@ int xb_options_text(struct xb_options *options, const char *name, char *text, si
     return length;
 }
 
-/* Numbers and booleans are short: a value that does not fit here does not parse either. */
-#define NUMBER_TEXT_SIZE 128
+char *xb_options_copy(struct xb_options *options, const char *name) {
+    struct value *value = find_value(options, name);
+    pthread_mutex_lock(&options->lock);
+    char *copy = value && value->text ? strdup(value->text) : NULL;
+    pthread_mutex_unlock(&options->lock);
+    return copy;
+}
+
+bool xb_options_is(struct xb_options *options, const char *name, const char *text) {
+    struct value *value = find_value(options, name);
+    pthread_mutex_lock(&options->lock);
+    bool is_equal = value && value->text && !strcmp(value->text, text);
+    pthread_mutex_unlock(&options->lock);
+    return is_equal;
+}
 
 bool xb_options_bool(struct xb_options *options, const char *name) {
     char text[NUMBER_TEXT_SIZE];

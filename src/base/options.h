@@ -86,6 +86,10 @@ int xb_options_put(struct xb_options *options, const char *name, const char *tex
 bool xb_options_is_set(struct xb_options *options, const char *name);
 /* Copies the shown text. -> length, or -ENOENT if the option has no value (text is then ""). */
 int xb_options_text(struct xb_options *options, const char *name, char *text, size_t size);
+/* The same, whatever its length. -> malloc'ed text, NULL: no value, or no memory */
+char *xb_options_copy(struct xb_options *options, const char *name);
+/* Is this what is shown? */
+bool xb_options_is(struct xb_options *options, const char *name, const char *text);
 /* Typed values. A missing value reads as false, 0, 0.0. */
 bool xb_options_bool(struct xb_options *options, const char *name);
 int64_t xb_options_integer(struct xb_options *options, const char *name);

@@ -55,7 +55,13 @@ static int warn_deprecated(void *ctx, const char *name, const char *value) {
     (void)value;
     if (option && (option->config_flags & XB_FLAG_DEPRECATED))
         xb_log_warning(&provider->log, "Option '%s' is deprecated and has no effect or another name", name);
-    if (!strncmp(name, "cert.max_length", 15) || !strncmp(name, "cert.length_check", 17))
+    return 0;
+}
+
+static int warn_ignored(void *ctx, const char *name, const char *value) {
+    struct provider *provider = ctx;
+    (void)value;
+    if (!strcmp(name, "cert.max_length") || !strcmp(name, "cert.length_check"))
         xb_log_warning(&provider->log, "Option '%s' is ignored: it must be equal on all nodes for ever", name);
     return 0;
 }
@@ -65,6 +71,7 @@ static int start_options(struct provider *provider, const struct abi_init_args *
     int rc = set_defaults(provider, args, error);
     if (!rc) rc = xb_options_start(provider->options, text, error);
     if (rc) return rc;
+    xb_options_split(text, warn_ignored, provider, error);
     if (!service_has_config()) xb_options_split(text, warn_deprecated, provider, error);
     atomic_store(&provider->log.is_debug, xb_options_bool(provider->options, "debug"));
     return 0;

@@ -11,13 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VALUE_SIZE 4096
+#define SHOWN_SIZE 128 /* of a value that is shown otherwise than it was given: none is longer */
 
 /* Shown text equal to the new one: nothing to do, whatever the option is. So a saved string can always be restored. */
 static bool is_unchanged(struct provider *provider, const char *name, const char *value) {
-    char text[VALUE_SIZE];
-    if (!strcmp(name, "socket.ssl_reload")) return false;
-    return xb_options_text(provider->options, name, text, sizeof(text)) >= 0 && !strcmp(text, value);
+    return strcmp(name, "socket.ssl_reload") != 0 && xb_options_is(provider->options, name, value);
 }
 
 static int refuse(struct provider *provider, const char *name, const char *value, const char *reason) {
@@ -59,22 +57,25 @@ static bool has_prefix(const char *name, const char *prefix) {
     return !strncmp(name, prefix, strlen(prefix));
 }
 
-static void normalize(const struct xb_option_definition *option, const char *value, char *text, size_t size) {
+/* -> the value itself, or another text in `text` */
+static const char *normalize(const struct xb_option_definition *option, const char *value, char text[SHOWN_SIZE]) {
     bool is_gcomm = has_prefix(option->name, "evs.") || has_prefix(option->name, "pc.");
     int64_t number;
     bool is_true;
-    snprintf(text, size, "%s", value);
     if (option->type == XB_OPTION_PERIOD && is_gcomm && !xb_parse_period(value, &number)) {
         char period[XB_PERIOD_TEXT_SIZE];
-        snprintf(text, size, "%s", xb_format_period(number, period));
+        snprintf(text, SHOWN_SIZE, "%s", xb_format_period(number, period));
     } else if (option->type == XB_OPTION_INTEGER_SUFFIX && !xb_parse_integer(value, true, &number)) {
-        format_size(number, text, size);
+        format_size(number, text, SHOWN_SIZE);
     } else if (option->type == XB_OPTION_BOOL && has_prefix(option->name, "evs.") && !xb_parse_bool(value, &is_true)) {
-        snprintf(text, size, "%s", is_true ? "true" : "false");
+        snprintf(text, SHOWN_SIZE, "%s", is_true ? "true" : "false");
     } else if (option->type == XB_OPTION_MASK) {
         unsigned long mask = strtoul(value, NULL, 16);
-        snprintf(text, size, mask ? "0x%lx" : "%lx", mask);
+        snprintf(text, SHOWN_SIZE, mask ? "0x%lx" : "%lx", mask);
+    } else {
+        return value;
     }
+    return text;
 }
 
 /* ---- taking effect ---- */
@@ -102,16 +103,10 @@ static int apply_trigger(struct provider *provider, const char *name, const char
     return replicator_apply_option(provider->rep, name, value, &error) ? refuse(provider, name, value, error.text) : 0;
 }
 
-static int apply_one(void *ctx, const char *name, const char *value) {
-    struct provider *provider = ctx;
-    const struct xb_option_definition *option = xb_option_find(name);
-    char old[VALUE_SIZE], shown[VALUE_SIZE];
-    struct xb_error error;
-    if (is_unchanged(provider, name, value)) return 0;
-    if (option->dynamic == XB_OPTION_TRIGGER) return apply_trigger(provider, name, value);
-    bool had_value = xb_options_text(provider->options, name, old, sizeof(old)) >= 0;
-    normalize(option, value, shown, sizeof(shown));
-    if (xb_options_put(provider->options, name, shown)) return refuse(provider, name, value, "no memory");
+/* A stored value takes effect. -> 0, or the reason in *error */
+static int take_effect(struct provider *provider, const struct xb_option_definition *option, const char *value,
+                       struct xb_error *error) {
+    const char *name = option->name;
     if (option->dynamic == XB_OPTION_STORED) {
         if (!strcmp(name, "socket.recv_buf_size"))
             xb_log_warning(&provider->log, "socket.recv_buf_size takes effect at the next start");
@@ -119,11 +114,27 @@ static int apply_one(void *ctx, const char *name, const char *value) {
     }
     if (!strcmp(name, "debug")) set_debug(provider, value);
     bool is_tls = has_prefix(name, "socket.ssl_") && strcmp(name, "socket.ssl_watch") != 0;
-    if (is_tls ? !tls_keeper_reload(provider->tls, &error)
-               : !replicator_apply_option(provider->rep, name, value, &error))
-        return 0;
-    xb_options_put(provider->options, name, had_value ? old : NULL);
-    return refuse(provider, name, value, error.text);
+    return is_tls ? tls_keeper_reload(provider->tls, error)
+                  : replicator_apply_option(provider->rep, name, value, error);
+}
+
+static int apply_one(void *ctx, const char *name, const char *value) {
+    struct provider *provider = ctx;
+    const struct xb_option_definition *option = xb_option_find(name);
+    char shown[SHOWN_SIZE];
+    struct xb_error error;
+    if (is_unchanged(provider, name, value)) return 0;
+    if (option->dynamic == XB_OPTION_TRIGGER) return apply_trigger(provider, name, value);
+    char *old = xb_options_copy(provider->options, name);
+    int rc = 0;
+    if (xb_options_put(provider->options, name, normalize(option, value, shown))) {
+        rc = refuse(provider, name, value, "no memory");
+    } else if (take_effect(provider, option, value, &error)) {
+        xb_options_put(provider->options, name, old);
+        rc = refuse(provider, name, value, error.text);
+    }
+    free(old);
+    return rc;
 }
 
 int provider_options_set(struct abi_table *t, const char *text) {
@@ -146,8 +157,7 @@ char *provider_options_get(struct abi_table *t) {
 /* ---- config service ---- */
 
 static void read_value(struct provider *provider, const struct xb_option_definition *option,
-                       struct abi_parameter *parameter, char *text, size_t size) {
-    xb_options_text(provider->options, option->name, text, size); /* "" without a value */
+                       struct abi_parameter *parameter, const char *text) {
     if (parameter->flags & ABI_PARAMETER_BOOL)
         parameter->value.boolean = xb_options_bool(provider->options, option->name);
     else if (parameter->flags & ABI_PARAMETER_INTEGER)
@@ -157,7 +167,7 @@ static void read_value(struct provider *provider, const struct xb_option_definit
     else if (parameter->flags & ABI_PARAMETER_DOUBLE)
         parameter->value.dbl = xb_options_double(provider->options, option->name);
     else
-        parameter->value.string = text;
+        parameter->value.string = text ? text : "";
 }
 
 int provider_get_parameters(struct abi_table *t, int (*visit)(const struct abi_parameter *parameter, void *context),
@@ -167,10 +177,12 @@ int provider_get_parameters(struct abi_table *t, int (*visit)(const struct abi_p
     for (size_t i = 0; i < xb_option_count; i++) {
         const struct xb_option_definition *option = &xb_option_table[i];
         struct abi_parameter parameter = {.flags = option->config_flags, .name = option->name};
-        char text[VALUE_SIZE];
         if (option->is_hidden) continue;
-        read_value(provider, option, &parameter, text, sizeof(text));
-        if (visit(&parameter, context)) return REPLICATOR_FATAL;
+        char *text = xb_options_copy(provider->options, option->name);
+        read_value(provider, option, &parameter, text);
+        int rc = visit(&parameter, context);
+        free(text);
+        if (rc) return REPLICATOR_FATAL;
     }
     return REPLICATOR_OK;
 }

@@ -4,17 +4,34 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define VALUE_SIZE PATH_MAX /* of a list as well */
-
 struct value {
-    char text[VALUE_SIZE];
+    char text[PATH_MAX];
 };
+
+/* What tls_config takes as it stands. Lists may be long. */
+static const struct {
+    const char *option;
+    size_t offset;
+} texts[] = {
+    {"socket.ssl_key", offsetof(struct tls_config, key_file)},
+    {"socket.ssl_cert", offsetof(struct tls_config, cert_file)},
+    {"socket.ssl_ca", offsetof(struct tls_config, ca_file)},
+    {"socket.ssl_cipher", offsetof(struct tls_config, cipher_list)},
+    {"socket.ssl_ciphersuites", offsetof(struct tls_config, cipher_suites)},
+    {"socket.ssl_password_file", offsetof(struct tls_config, password_file)},
+    {"socket.ssl_crl", offsetof(struct tls_config, crl_file)},
+    {"socket.ssl_verify_peer_name", offsetof(struct tls_config, peer_names)},
+    {"socket.ssl_allowed_peers", offsetof(struct tls_config, allowed_peers)},
+};
+#define TEXTS (sizeof(texts) / sizeof(texts[0]))
 
 const char *const tls_file_options[TLS_FILE_OPTIONS_MAX] = {"socket.ssl_cert", "socket.ssl_key", "socket.ssl_ca",
                                                             "socket.ssl_crl", "socket.ssl_password_file"};
@@ -72,35 +89,17 @@ static int check_fitness(const struct tls_context *context, const struct tls_con
                    config->ca_file ? config->ca_file : config->cert_file, fault.text);
 }
 
-int tls_options_load(struct xb_options *options, bool is_fit_only, struct tls_context **context,
-                     struct xb_error *error) {
-    *context = NULL;
-    if (!tls_options_is_on(options)) return 0;
-    bool is_automatic = xb_options_bool(options, "socket.ssl_auto");
-    int rc = is_automatic ? find_automatic(options, error) : 0;
-    if (rc) return rc;
-    struct value key, cert, ca, cipher, suites, password, crl, names, allowed;
-    struct tls_config config = {
-        .key_file = read_option(options, "socket.ssl_key", &key),
-        .cert_file = read_option(options, "socket.ssl_cert", &cert),
-        .ca_file = read_option(options, "socket.ssl_ca", &ca),
-        .cipher_list = read_option(options, "socket.ssl_cipher", &cipher),
-        .cipher_suites = read_option(options, "socket.ssl_ciphersuites", &suites),
-        .password_file = read_option(options, "socket.ssl_password_file", &password),
-        .crl_file = read_option(options, "socket.ssl_crl", &crl),
-        .peer_names = read_option(options, "socket.ssl_verify_peer_name", &names),
-        .allowed_peers = read_option(options, "socket.ssl_allowed_peers", &allowed),
-        .is_any_purpose = xb_options_bool(options, "socket.ssl_any_purpose"),
-    };
-    if (!config.key_file || !config.cert_file)
+static int load(struct xb_options *options, struct tls_config *config, bool is_fit_only, struct tls_context **context,
+                struct xb_error *error) {
+    if (!config->key_file || !config->cert_file)
         return xb_fail(error, -EINVAL,
                        "To enable SSL at least both of 'socket.ssl_key' and 'socket.ssl_cert' must be set");
-    rc = read_min_version(options, &config, error);
+    int rc = read_min_version(options, config, error);
     if (rc) return rc;
     struct xb_error reason = {0};
-    struct tls_context *loaded = tls_context_load(&config, &reason);
+    struct tls_context *loaded = tls_context_load(config, &reason);
     rc = loaded ? 0 : reason.code;
-    if (!rc && (is_fit_only || is_automatic)) rc = check_fitness(loaded, &config, &reason);
+    if (!rc && is_fit_only) rc = check_fitness(loaded, config, &reason);
     if (rc) {
         tls_context_unref(loaded);
         if (error) *error = reason;
@@ -108,17 +107,35 @@ int tls_options_load(struct xb_options *options, bool is_fit_only, struct tls_co
     }
     *context = loaded;
     xb_options_put(options, "socket.ssl", "YES");
-    if (!config.ca_file) xb_options_put(options, "socket.ssl_ca", config.cert_file);
-    if (!config.cipher_list) xb_options_put(options, "socket.ssl_cipher", "");
+    if (!config->ca_file) xb_options_put(options, "socket.ssl_ca", config->cert_file);
+    if (!config->cipher_list) xb_options_put(options, "socket.ssl_cipher", "");
     xb_options_put(options, "socket.ssl_reload", "1");
     return 0;
+}
+
+int tls_options_load(struct xb_options *options, bool is_fit_only, struct tls_context **context,
+                     struct xb_error *error) {
+    *context = NULL;
+    if (!tls_options_is_on(options)) return 0;
+    bool is_automatic = xb_options_bool(options, "socket.ssl_auto");
+    int rc = is_automatic ? find_automatic(options, error) : 0;
+    if (rc) return rc;
+    struct tls_config config = {.is_any_purpose = xb_options_bool(options, "socket.ssl_any_purpose")};
+    char *copies[TEXTS];
+    for (size_t i = 0; i < TEXTS; i++) {
+        copies[i] = xb_options_copy(options, texts[i].option);
+        if (copies[i] && *copies[i]) *(const char **)((char *)&config + texts[i].offset) = copies[i];
+    }
+    rc = load(options, &config, is_fit_only || is_automatic, context, error);
+    for (size_t i = 0; i < TEXTS; i++) free(copies[i]);
+    return rc;
 }
 
 void tls_options_check(struct xb_options *options, const struct tls_context *context,
                        void (*warn)(void *ctx, const char *line), void *ctx) {
     struct value key;
     struct stat status;
-    char line[VALUE_SIZE + 128];
+    char line[PATH_MAX + 128];
     tls_context_check(context, (int64_t)time(NULL), warn, ctx);
     if (!read_option(options, "socket.ssl_key", &key) || stat(key.text, &status) || !(status.st_mode & 07)) return;
     snprintf(line, sizeof(line), "key file '%s' (socket.ssl_key) can be read by everybody (mode %04o): chmod 600",

@@ -137,6 +137,27 @@ static void test_separators_in_values(void **state) {
     }
 }
 
+/* A list of certificates has no bound; a number has. */
+static void test_long_values(void **state) {
+    static char list[100000], zeros[600];
+    (void)state;
+    struct xb_options *options = xb_options_new();
+    memset(list, 'a', sizeof(list) - 1);
+    assert_int_equal(xb_options_check("socket.ssl_allowed_peers", list, NULL), 0);
+    assert_int_equal(xb_options_put(options, "socket.ssl_allowed_peers", list), 0);
+    assert_true(xb_options_is(options, "socket.ssl_allowed_peers", list));
+    list[sizeof(list) - 2] = 'b';
+    assert_false(xb_options_is(options, "socket.ssl_allowed_peers", list));
+    char *copy = xb_options_copy(options, "socket.ssl_allowed_peers");
+    assert_int_equal(strlen(copy), sizeof(list) - 1);
+    free(copy);
+    assert_null(xb_options_copy(options, "socket.ssl_crl"));
+    assert_false(xb_options_is(options, "socket.ssl_crl", ""));
+    memset(zeros, '0', sizeof(zeros) - 1);
+    assert_int_equal(xb_options_check("pc.weight", zeros, NULL), -EINVAL);
+    xb_options_free(options);
+}
+
 static int accept_shown(void *ctx, const char *key, const char *value) {
     (void)ctx;
     assert_int_equal(xb_options_check(key, value, NULL), 0);
@@ -163,6 +184,7 @@ int main(void) {
         cmocka_unit_test(test_booleans),
         cmocka_unit_test(test_grammar),
         cmocka_unit_test(test_separators_in_values),
+        cmocka_unit_test(test_long_values),
         cmocka_unit_test(test_what_is_shown_is_accepted_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

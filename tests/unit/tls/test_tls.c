@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* TLS contexts and sessions (spec 02 section 16): who is accepted, which reasons are given, records. */
-#include "tls/tls.h"
+#include "tls/tls_options.h"
 #include "support/certs.h"
 
 #include <errno.h>
@@ -411,6 +411,31 @@ static void test_peer_lists(void **state) {
 }
 
 /* After a reload: whom would the new context refuse? */
+/* As somebody writes it into the provider options: the one that counts stands behind thousands of others. */
+static void test_long_peer_list(void **state) {
+    static char list[20000];
+    (void)state;
+    while (strlen(list) < sizeof(list) - 40) sprintf(list + strlen(list), "db%zu.example,", strlen(list));
+    strcat(list, "named");
+    struct xb_options *options = xb_options_new();
+    xb_options_put(options, "socket.ssl_key", certs_path(&certs, "node1.key"));
+    xb_options_put(options, "socket.ssl_cert", certs_path(&certs, "node1.crt"));
+    xb_options_put(options, "socket.ssl_ca", certs_path(&certs, "ca.crt"));
+    xb_options_put(options, "socket.ssl_allowed_peers", list);
+    struct tls_context *own, *named = load("named", "ca.crt"), *other = load("node2", "ca.crt");
+    assert_int_equal(tls_options_load(options, false, &own, NULL), 0);
+    struct pair pair = connect_pair(named, own, 0);
+    assert_int_equal(pair.server_result, 0);
+    pair_free(&pair);
+    pair = connect_pair(other, own, 0);
+    assert_int_equal(pair.server_result, -EPROTO);
+    pair_free(&pair);
+    tls_context_unref(own);
+    tls_context_unref(named);
+    tls_context_unref(other);
+    xb_options_free(options);
+}
+
 static void test_recheck(void **state) {
     (void)state;
     struct tls_context *a = load("node1", "ca.crt"), *b = load("node2", "ca.crt");
@@ -590,6 +615,7 @@ int main(void) {
         cmocka_unit_test(test_versions_and_ciphers),
         cmocka_unit_test(test_own_rules),
         cmocka_unit_test(test_peer_lists),
+        cmocka_unit_test(test_long_peer_list),
         cmocka_unit_test(test_recheck),
         cmocka_unit_test(test_refused_files),
         cmocka_unit_test(test_password),
