@@ -50,6 +50,7 @@ struct gcs_flow {          /* flow_control.c, throttle.c */
     int64_t upper, lower;  /* section 13.3 */
     int64_t length, bytes; /* of the receiver's queue, as told */
     int64_t offset;        /* catch-up allowance */
+    int64_t stop_offset;   /* what it was when this node last stopped the group */
     bool is_stopping;      /* this node wants the group to stop ("stops sent") */
     bool is_stop_sent;     /* and has said so */
     int stops_received;    /* members that said so */

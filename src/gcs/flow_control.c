@@ -27,7 +27,16 @@ static bool may_stop(const struct gcs *gcs) {
 }
 
 void gcs_flow_set_stopping(struct gcs *gcs, bool is_stopping) {
+    if (is_stopping && !gcs->flow.is_stopping) gcs->flow.stop_offset = gcs->flow.offset;
     gcs->flow.is_stopping = is_stopping;
+}
+
+/* How short the queue must be for the group to go on. A stock node that has just joined lets it go on as soon as one
+ * item of the backlog is gone, so between two such items the group adds `upper` others, and under endless load the
+ * backlog has to be worked off thirty times over. Here each stop takes `upper` off it: twice over (section 21.13). */
+static int64_t resume_length(const struct gcs_flow *flow) {
+    int64_t length = flow->stop_offset - flow->upper;
+    return length > flow->lower ? length : flow->lower;
 }
 
 bool gcs_flow_is_paused(const struct gcs *gcs) {
@@ -57,10 +66,10 @@ void gcs_flow_configuration(struct gcs *gcs) {
     if (gcs_own_state(gcs) != GCS_NODE_JOINER) gcs_throttle_end(gcs);
 }
 
-static void consider(struct gcs *gcs, bool is_own, bool has_offset_shrunk) {
+static void consider(struct gcs *gcs, bool is_own) {
     struct gcs_flow *flow = &gcs->flow;
     if (flow->is_stopping) {
-        if (flow->length <= flow->lower || has_offset_shrunk) gcs_flow_set_stopping(gcs, false);
+        if (flow->length <= resume_length(flow)) gcs_flow_set_stopping(gcs, false);
     } else if (!is_own && flow->stops_received == 0 && flow->length > flow->upper + flow->offset) {
         gcs_flow_set_stopping(gcs, true);
     }
@@ -69,7 +78,7 @@ static void consider(struct gcs *gcs, bool is_own, bool has_offset_shrunk) {
 void gcs_flow_options(struct gcs *gcs) {
     gcs_flow_set_limits(gcs);
     if (may_stop(gcs))
-        consider(gcs, false, false);
+        consider(gcs, false);
     else if (!gcs->flow.is_throttling)
         gcs_flow_set_stopping(gcs, false);
 }
@@ -87,12 +96,11 @@ void gcs_set_queue_length(struct gcs *gcs, int64_t length, int64_t bytes, bool i
     struct gcs_flow *flow = &gcs->flow;
     if (gcs->is_closed) return;
     gcs_enter(gcs, now_ns);
-    bool has_offset_shrunk = length < flow->offset;
     flow->length = length;
     flow->bytes = bytes;
-    if (has_offset_shrunk) flow->offset = length;
+    if (length < flow->offset) flow->offset = length;
     if (may_stop(gcs))
-        consider(gcs, is_own, has_offset_shrunk);
+        consider(gcs, is_own);
     else
         gcs_throttle_check(gcs);
     gcs_leave(gcs, now_ns);
@@ -101,7 +109,7 @@ void gcs_set_queue_length(struct gcs *gcs, int64_t length, int64_t bytes, bool i
 /* When the catch-up allowance is to be brought down: steps of an eighth are fine enough, unless the group waits. */
 static int64_t next_offset(const struct gcs_flow *flow) {
     if (flow->offset == 0) return -1;
-    return flow->is_stopping ? flow->offset - 1 : flow->offset - 1 - flow->offset / 8;
+    return flow->is_stopping ? resume_length(flow) : flow->offset - 1 - flow->offset / 8;
 }
 
 void gcs_get_queue_thresholds(const struct gcs *gcs, struct gcs_queue_thresholds *thresholds) {

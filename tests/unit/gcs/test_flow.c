@@ -174,6 +174,36 @@ static void test_configuration_resets(void **state) {
 }
 
 /* The backlog of a joiner does not stop the group; SYNC comes when it has worked it off. */
+/* All others write without a pause, five times as fast as a joined node applies. It comes to the end of its backlog
+ * nevertheless, and after a bounded amount of work. */
+static void test_catch_up_under_endless_load(void **state) {
+    struct bus *bus = make_group(2);
+    struct peer *joiner = start_peer(bus, "new");
+    bus_change(bus, all(bus), false);
+    bus_settle(bus);
+    struct item *item = request(joiner, "");
+    bus_settle(bus);
+    const int64_t backlog = 3000;
+    int64_t length = backlog, applied = 0, stopped = 0;
+    tell_length(bus, 2, length, false);
+    tell_join(&bus->peers[item->result], 0);
+    tell_join(joiner, 0);
+    bus_settle(bus);
+    while (state_of(joiner) == GCS_NODE_JOINED && applied < 10 * backlog) {
+        bool is_stopped = status_of(bus, 0).fc_is_active;
+        for (int i = 0; i < 5 && !is_stopped; i++) tell_length(bus, 2, ++length, false);
+        tell_length(bus, 2, --length, false);
+        bus_settle(bus);
+        applied++;
+        stopped += is_stopped;
+    }
+    assert_int_equal(state_of(joiner), GCS_NODE_SYNCED);
+    assert_true(applied <= 5 * backlog / 2);
+    assert_true(stopped > 0 && stopped < applied); /* and the group goes on */
+    item_free(item);
+    bus_free(bus);
+}
+
 static void test_catch_up(void **state) {
     struct bus *bus = make_group(2);
     struct peer *joiner = start_peer(bus, "new");
@@ -193,8 +223,11 @@ static void test_catch_up(void **state) {
     tell_length(bus, 2, 129, false); /* more than it brought along */
     bus_settle(bus);
     assert_true(status_of(bus, 0).fc_is_active);
-    assert_int_equal(thresholds_of(bus, 2).below, 99); /* each step counts now */
-    tell_length(bus, 2, 99, false);
+    assert_int_equal(thresholds_of(bus, 2).below, 72); /* a stop takes 28 off the backlog */
+    tell_length(bus, 2, 73, false);
+    bus_settle(bus);
+    assert_true(status_of(bus, 0).fc_is_active);
+    tell_length(bus, 2, 72, false);
     bus_settle(bus);
     assert_false(status_of(bus, 0).fc_is_active);
     tell_length(bus, 2, 29, false);
@@ -341,6 +374,7 @@ int main(void) {
         cmocka_unit_test(test_refused_stop),
         cmocka_unit_test(test_configuration_resets),
         cmocka_unit_test(test_catch_up),
+        cmocka_unit_test(test_catch_up_under_endless_load),
         cmocka_unit_test(test_sync_donor),
         cmocka_unit_test(test_throttle_slows_down),
         cmocka_unit_test(test_throttle_ends_with_the_transfer),
