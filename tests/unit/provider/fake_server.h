@@ -17,6 +17,9 @@
 #define FAKE_SEQNO_MAX 200000
 #define FAKE_TRX_ROWS 4
 
+/* One that fails when it is called. */
+enum fake_callback { FAKE_NONE, FAKE_CONNECTED, FAKE_VIEW, FAKE_SYNCED, FAKE_SST_REQUEST, FAKE_SST_DONATE };
+
 struct fake_server {
     struct abi_table t;
     char name[16], dir[96];
@@ -32,11 +35,11 @@ struct fake_server {
     struct abi_gtid position;    /* of the engine */
     uint64_t history_hash;       /* of everything committed, in order */
 
-    _Atomic(int64_t) inside;     /* seqno between commit_order_enter and _leave, 0: none */
-    _Atomic(int) callbacks;      /* views and the like going on */
+    _Atomic(int64_t) inside; /* seqno between commit_order_enter and _leave, 0: none */
+    _Atomic(int) callbacks;  /* views and the like going on */
     _Atomic(int64_t) last_entered;
-    _Atomic(uint8_t) *seen;      /* by seqno */
-    int64_t seen_from;           /* seqnos up to here came with a snapshot */
+    _Atomic(uint8_t) *seen; /* by seqno */
+    int64_t seen_from;      /* seqnos up to here came with a snapshot */
 
     pthread_t appliers[FAKE_APPLIERS];
     int applier_count;
@@ -48,10 +51,14 @@ struct fake_server {
     union abi_uuid uuid;
     int last_recv_result;
 
-    int64_t poison_row;    /* applying a change of this row fails, -1: none */
+    int64_t poison_row;       /* applying a change of this row fails, -1: none */
+    _Atomic(int) failing;     /* enum fake_callback */
+    int apply_us;             /* how long a write set takes to be applied, beside the work */
+    _Atomic(int64_t) nbo;     /* seqno of the non-blocking operation that goes on here, 0: none */
+    _Atomic(int) failed_tois; /* statements that were ordered and are not to be executed: shown without data */
     _Atomic(uint64_t) next_trx;
     _Atomic(int64_t) commits, conflicts, aborts, replays, replays_failed, errors;
-    _Atomic(int) log_errors; /* lines at error level */
+    _Atomic(int) log_errors, log_warnings; /* lines of these levels */
 };
 
 /* dir: made by the caller, kept over restarts of the server. */
@@ -73,12 +80,15 @@ int fake_add(struct fake_server *server, unsigned *seed, int first_row, int coun
 int fake_stream(struct fake_server *server, unsigned *seed, int first_row, int count, int64_t by, bool is_rollback);
 /* A statement in total order isolation: multiplies all rows. -> status */
 int fake_toi(struct fake_server *server, uint64_t conn, int64_t factor);
+/* A non-blocking operation on all rows: begins on all nodes, and is over when every node has called the end. */
+void fake_nbo_begin(struct fake_server *server, uint64_t conn);
+void fake_nbo_end(struct fake_server *server, uint64_t conn);
 
 int64_t fake_last_committed(struct fake_server *server);
 int64_t fake_stat(struct fake_server *server, const char *name);
 /* The text of a status variable; the caller frees. */
 char *fake_stat_text(struct fake_server *server, const char *name);
 void fake_wait_position(struct fake_server *server, int64_t seqno); /* by sync_wait */
-void fake_check_seen(struct fake_server *server); /* every seqno once */
+void fake_check_seen(struct fake_server *server);                   /* every seqno once */
 
 #endif

@@ -42,15 +42,16 @@ static int teardown_all(void **state) {
     return system(command);
 }
 
-static void init_nodes(int count) {
+static void init_node(int i) {
     static int round;
     char dir[96];
-    round++;
-    for (int i = 0; i < count; i++) {
-        snprintf(dir, sizeof(dir), "%s/%d-%d", root, round, i);
-        assert_int_equal(access(dir, F_OK) && mkdir(dir, 0700), 0);
-        fake_init(&nodes[i], i, BASE_PORT + i * 10, dir);
-    }
+    snprintf(dir, sizeof(dir), "%s/%d-%d", root, round++, i);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    fake_init(&nodes[i], i, BASE_PORT + i * 10, dir);
+}
+
+static void init_nodes(int count) {
+    for (int i = 0; i < count; i++) init_node(i);
 }
 
 static void start_nodes(int count) {
@@ -139,6 +140,16 @@ static void test_a_node_alone(void **state) {
     stop_nodes(1);
 }
 
+/* A node that is in no group has no position to pause at: any other negative number would look like one. */
+static void test_pausing_without_a_group(void **state) {
+    (void)state;
+    start_nodes(1);
+    fake_disconnect(&nodes[0]);
+    assert_int_equal(nodes[0].t.pause(&nodes[0].t), -1);
+    fake_stop(&nodes[0]);
+    fake_destroy(&nodes[0]);
+}
+
 static void test_pausing_and_desync(void **state) {
     struct client client;
     (void)state;
@@ -217,7 +228,8 @@ static void test_options(void **state) {
     assert_string_equal(before, after);
     free(after);
     assert_int_equal(t->options_set(t, "gcs.fc_limit=1024;evs.suspect_timeout=PT1.5S;pc.ignore_sb=true;"
-                                       "repl.max_ws_size=4096;repl.key_format=flat16a;cert.log_conflicts=yes"), 0);
+                                       "repl.max_ws_size=4096;repl.key_format=flat16a;cert.log_conflicts=yes"),
+                     0);
     after = t->options_get(t);
     assert_non_null(strstr(after, "gcs.fc_limit = 1K; "));
     assert_non_null(strstr(after, "evs.suspect_timeout = PT1.5S; "));
@@ -229,6 +241,35 @@ static void test_options(void **state) {
     assert_int_equal(t->options_set(t, "repl.key_format=xx"), 7);
     assert_int_equal(t->options_set(t, "evs.suspect_timeout=PT0.01S"), 7);
     free(before);
+    stop_nodes(1);
+}
+
+/* A list of peers may be long: it is kept whole, and what is shown can be given back. */
+static void test_a_long_value_is_kept_whole(void **state) {
+    static char option[20000] = "socket.ssl_allowed_peers=", shown[20100];
+    (void)state;
+    start_nodes(1);
+    struct abi_table *t = &nodes[0].t;
+    for (int i = 0; strlen(option) < sizeof(option) - 40; i++) sprintf(option + strlen(option), "db%d.example,", i);
+    char *value = strchr(option, '=') + 1;
+    snprintf(shown, sizeof(shown), "socket.ssl_allowed_peers = %s; ", value);
+    assert_int_equal(t->options_set(t, option), 0);
+    for (int round = 0; round < 2; round++) {
+        char *all = t->options_get(t);
+        assert_non_null(strstr(all, shown));
+        assert_int_equal(t->options_set(t, all), 0);
+        free(all);
+    }
+    stop_nodes(1);
+}
+
+/* Of the options that must be equal on all nodes for ever, and of a deprecated one. */
+static void test_ignored_options_are_named(void **state) {
+    (void)state;
+    init_nodes(1);
+    assert_int_equal(fake_start(&nodes[0], "", true, "cert.max_length=100;gcs.fc_master_slave=no"), 0);
+    assert_true(fake_wait_synced(&nodes[0], 200));
+    assert_int_equal(atomic_load(&nodes[0].log_warnings), 3); /* and of the state file that is not there yet */
     stop_nodes(1);
 }
 
@@ -407,6 +448,126 @@ static void test_an_error_of_all_others_removes_the_origin(void **state) {
     stop_nodes(3);
 }
 
+/* Whatever the server cannot do, it goes on running, and gets its final view; the others go on (spec 01 section 29). */
+static void test_failing_callbacks_end_the_membership_only(void **state) {
+    static const enum fake_callback callbacks[] = {FAKE_CONNECTED, FAKE_SYNCED, FAKE_SST_REQUEST};
+    unsigned seed = 1;
+    (void)state;
+    for (size_t i = 0; i < sizeof(callbacks) / sizeof(callbacks[0]); i++) {
+        init_nodes(2);
+        assert_int_equal(fake_start(&nodes[0], "", true, ""), 0);
+        assert_true(fake_wait_synced(&nodes[0], 200));
+        atomic_store(&nodes[1].failing, callbacks[i]);
+        assert_int_equal(fake_start(&nodes[1], addresses, false, ""), 0);
+        assert_true(fake_wait_final(&nodes[1], 200));
+        assert_int_equal(fake_stat(&nodes[1], "local_state"), 5);
+        assert_int_equal(fake_add(&nodes[1], &seed, 1, 1, 5), 1047);
+        assert_true(fake_wait_view(&nodes[0], true, 1, 200));
+        assert_int_equal(fake_add(&nodes[0], &seed, 8, 1, 5), 0);
+        fake_stop(&nodes[1]);
+        assert_int_equal(nodes[1].last_recv_result, 8);
+        atomic_store(&nodes[1].failing, FAKE_NONE);
+        assert_int_equal(fake_start(&nodes[1], addresses, false, ""), 0);
+        assert_true(fake_wait_synced(&nodes[1], 200));
+        assert_equal_nodes(2);
+        stop_nodes(2);
+    }
+}
+
+static void test_a_view_that_the_server_cannot_take(void **state) {
+    unsigned seed = 1;
+    (void)state;
+    start_nodes(2);
+    init_node(2);
+    atomic_store(&nodes[1].failing, FAKE_VIEW);
+    assert_int_equal(fake_start(&nodes[2], addresses, false, ""), 0);
+    assert_true(fake_wait_final(&nodes[1], 200));
+    assert_true(fake_wait_synced(&nodes[2], 200));
+    assert_true(fake_wait_view(&nodes[0], true, 2, 200));
+    assert_int_equal(fake_add(&nodes[0], &seed, 8, 1, 5), 0);
+    fake_stop(&nodes[1]);
+    assert_int_equal(nodes[1].last_recv_result, 8);
+    fake_wait_position(&nodes[2], fake_last_committed(&nodes[0]));
+    assert_memory_equal(nodes[0].rows, nodes[2].rows, sizeof(nodes[0].rows));
+    fake_stop(&nodes[2]);
+    fake_stop(&nodes[0]);
+    for (int i = 0; i < 3; i++) fake_destroy(&nodes[i]);
+}
+
+/* The joiner leaves, since its server waits for a snapshot; the donor is Synced again, and donates the next time. */
+static void test_a_donor_that_cannot_donate(void **state) {
+    unsigned seed = 1;
+    (void)state;
+    init_nodes(2);
+    assert_int_equal(fake_start(&nodes[0], "", true, ""), 0);
+    assert_true(fake_wait_synced(&nodes[0], 200));
+    nodes[0].is_synced = false;
+    atomic_store(&nodes[0].failing, FAKE_SST_DONATE);
+    assert_int_equal(fake_start(&nodes[1], addresses, false, ""), 0);
+    assert_true(fake_wait_final(&nodes[1], 200));
+    assert_true(fake_wait_synced(&nodes[0], 200));
+    assert_int_equal(fake_add(&nodes[0], &seed, 8, 1, 5), 0);
+    fake_stop(&nodes[1]);
+    assert_int_equal(nodes[1].last_recv_result, 8);
+    atomic_store(&nodes[0].failing, FAKE_NONE);
+    assert_int_equal(fake_start(&nodes[1], addresses, false, ""), 0);
+    assert_true(fake_wait_synced(&nodes[1], 200));
+    assert_equal_nodes(2);
+    stop_nodes(2);
+}
+
+static void *run_nbo_end(void *arg) {
+    fake_nbo_end(arg, 77);
+    return NULL;
+}
+
+static void test_a_statement_beside_a_non_blocking_operation(void **state) {
+    unsigned seed = 1;
+    pthread_t ends[3];
+    (void)state;
+    start_nodes(3);
+    fake_nbo_begin(&nodes[0], 77);
+    assert_int_equal(fake_toi(&nodes[1], 5, -1), 3);
+    fake_wait_position(&nodes[2], fake_last_committed(&nodes[1]));
+    assert_int_equal(fake_add(&nodes[2], &seed, 3, 1, 5), 0); /* rows are not in its way */
+    assert_equal_nodes(3);
+    for (int i = 0; i < 3; i++) assert_int_equal(atomic_load(&nodes[i].failed_tois), i != 1);
+    for (int i = 0; i < 3; i++) pthread_create(&ends[i], NULL, run_nbo_end, &nodes[i]);
+    for (int i = 0; i < 3; i++) pthread_join(ends[i], NULL);
+    assert_int_equal(fake_toi(&nodes[1], 5, -1), 0);
+    assert_equal_nodes(3);
+    stop_nodes(3);
+}
+
+/*
+ * All others write without a pause, faster than the joiner applies. Joined, it would never come to the end of its queue
+ * by itself: flow control has to see to it.
+ */
+static void test_a_slow_joiner_catches_up_under_endless_load(void **state) {
+    struct client clients[6];
+    _Atomic(bool) is_over = false;
+    (void)state;
+    init_nodes(3);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(fake_start(&nodes[i], i ? addresses : "", i == 0, ""), 0);
+        assert_true(fake_wait_synced(&nodes[i], 200));
+    }
+    for (unsigned i = 0; i < 6; i++) {
+        start_client(&clients[i], &nodes[i % 2], i + 1, 0, FAKE_ROWS);
+        clients[i].is_over = &is_over;
+        pthread_create(&clients[i].thread, NULL, run_client, &clients[i]);
+    }
+    nodes[2].apply_us = 1000;
+    assert_int_equal(fake_start(&nodes[2], addresses, false, ""), 0);
+    assert_true(fake_wait_synced(&nodes[2], 200));
+    assert_int_equal(fake_stat(&nodes[2], "local_state"), 4);
+    atomic_store(&is_over, true);
+    for (int i = 0; i < 6; i++) pthread_join(clients[i].thread, NULL);
+    for (int i = 0; i < 6; i++) assert_true(clients[i].done > 0);
+    assert_equal_nodes(3);
+    stop_nodes(3);
+}
+
 static void test_bootstrap_is_refused_where_it_is_not_safe(void **state) {
     (void)state;
     start_nodes(2);
@@ -441,8 +602,11 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_node_alone),
         cmocka_unit_test(test_pausing_and_desync),
+        cmocka_unit_test(test_pausing_without_a_group),
         cmocka_unit_test(test_fixed_answers_and_odd_calls),
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_a_long_value_is_kept_whole),
+        cmocka_unit_test(test_ignored_options_are_named),
         cmocka_unit_test(test_large_write_sets_are_refused),
         cmocka_unit_test(test_conflicts_leave_all_nodes_equal),
         cmocka_unit_test(test_isolated_statements_among_transactions),
@@ -451,6 +615,11 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_a_partition_and_back),
         cmocka_unit_test(test_a_node_that_is_alone_with_its_error_leaves),
         cmocka_unit_test(test_an_error_of_all_others_removes_the_origin),
+        cmocka_unit_test(test_failing_callbacks_end_the_membership_only),
+        cmocka_unit_test(test_a_view_that_the_server_cannot_take),
+        cmocka_unit_test(test_a_donor_that_cannot_donate),
+        cmocka_unit_test(test_a_statement_beside_a_non_blocking_operation),
+        cmocka_unit_test(test_a_slow_joiner_catches_up_under_endless_load),
         cmocka_unit_test(test_bootstrap_is_refused_where_it_is_not_safe),
         cmocka_unit_test(test_bad_starts),
     };
