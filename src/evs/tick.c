@@ -100,7 +100,17 @@ static void probe(struct evs *evs) {
     }
 }
 
-/* Section 18.10: says once who keeps messages from being delivered. */
+/* The lowest seq that has come from some other member. While one is silent all acknowledge no more than that, so their
+ * acknowledgements do not tell who it is. */
+static int64_t least_heard(const struct evs *evs) {
+    int64_t least = evs->map.max_hs;
+    for (size_t i = 0; i < evs->member_count; i++)
+        if (i != evs->own_rank && evs->map.ranks[i].hs < least) least = evs->map.ranks[i].hs;
+    return least;
+}
+
+/* Section 18.10: says once who keeps messages from being delivered: who is silent, or, if nobody is, who does not
+ * acknowledge. */
 static void report_lag(struct evs *evs) {
     if (evs->state != EVS_OPERATIONAL || evs->map.safe >= evs->map.max_hs || evs->probe_safe != evs->map.safe) {
         evs->lag_since_ns = evs->now_ns;
@@ -109,10 +119,13 @@ static void report_lag(struct evs *evs) {
     }
     if (evs->is_lag_told || evs->now_ns < evs->lag_since_ns + EVS_LAG_REPORT_NS) return;
     evs->is_lag_told = true;
+    int64_t least = least_heard(evs);
     for (size_t i = 0; i < evs->member_count; i++) {
-        if (i == evs->own_rank || evs->map.ranks[i].safe > evs->map.safe) continue;
+        const struct evs_rank *rank = &evs->map.ranks[i];
+        bool is_blocking = least < evs->map.max_hs ? rank->hs == least : rank->safe == evs->map.safe;
+        if (i == evs->own_rank || !is_blocking) continue;
         xb_log_info(evs->log, "evs: delivery waits for %s, which has acknowledged up to %lld of %lld",
-                    XB_UUID_TEXT(&evs->members[i]), (long long)evs->map.ranks[i].safe, (long long)evs->map.max_hs);
+                    XB_UUID_TEXT(&evs->members[i]), (long long)rank->safe, (long long)evs->map.max_hs);
     }
 }
 
@@ -130,6 +143,7 @@ static void report_stats(struct evs *evs) {
 static void notice_stop(struct evs *evs) {
     bool was_stopped = evs->now_ns - evs->last_tick_ns > 3 * evs->options.inactive_check_period_ns;
     evs->last_tick_ns = evs->now_ns;
+    if (was_stopped) evs->lag_since_ns = evs->now_ns;
     if (was_stopped && evs->install_timer_ns != XB_NEVER)
         evs->install_timer_ns = evs->now_ns + evs->options.install_timeout_ns;
 }

@@ -24,6 +24,7 @@ void sim_fail(struct sim *sim, const struct sim_proc *proc, const char *format, 
 static void write_log(void *ctx, enum xb_log_level level, const char *line) {
     struct sim *sim = ctx;
     if (sim->peace_ns && strstr(line, "no agreement on the members")) sim->disagreements++;
+    if (sim->on_log) sim->on_log(sim, level, line);
     if (sim->is_traced) printf("%12.6f log %d %s\n", (double)sim->now_ns / 1e9, level, line);
 }
 

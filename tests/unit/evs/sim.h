@@ -131,6 +131,7 @@ struct sim {
     uint64_t events, sent[8];
     uint64_t disagreements; /* install timeouts since peace began */
     void (*on_view)(struct sim *sim, struct sim_proc *proc); /* after a regular view; may be NULL */
+    void (*on_log)(struct sim *sim, enum xb_log_level level, const char *line); /* may be NULL */
     int *inside; /* if set: raised while EVS runs, lowered while it calls up or down */
     bool (*drop)(struct sim *sim, struct sim_proc *from, struct sim_proc *to, const uint8_t *data, size_t size);
 };

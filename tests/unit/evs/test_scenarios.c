@@ -8,7 +8,9 @@
 
 #include "sim.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct sim *cluster(int slots, void (*change)(struct sim_setting *setting)) {
     struct sim_setting setting;
@@ -419,6 +421,118 @@ static void test_status(void **state) {
     end(sim);
 }
 
+/* What an operator reads: the periodic statistics if they are asked for, and who holds back delivery (section 18.10).
+ */
+static int stats_lines, lag_lines;
+static void count_lines(struct sim *sim, enum xb_log_level level, const char *line) {
+    (void)sim;
+    long long users, gaps, joins;
+    if (sscanf(line, "evs: sent user %lld gap %lld join %lld,", &users, &gaps, &joins) == 3) {
+        assert_int_equal(level, XB_LOG_INFO);
+        assert_true(users > 0 && gaps > 0 && joins > 0);
+        stats_lines++;
+    }
+    if (strncmp(line, "evs: delivery waits for ", 24)) return;
+    assert_int_equal(strncmp(line + 24, XB_UUID_TEXT(&in(sim, 2)->uuid), 36), 0);
+    lag_lines++;
+}
+
+static void test_log_lines(void **state) {
+    (void)state;
+    struct sim *sim = cluster(3, NULL);
+    sim->on_log = count_lines;
+    stats_lines = lag_lines = 0;
+    sim_run(sim, sim->now_ns + 65 * XB_SECOND);
+    assert_int_equal(stats_lines, 0);
+    struct evs_options options;
+    evs_get_options(in(sim, 1)->evs, &options);
+    options.info_log_mask = EVS_INFO_STATS;
+    options.stats_report_period_ns = 2 * XB_SECOND;
+    assert_int_equal(evs_set_options(in(sim, 1)->evs, &options, sim->now_ns), 0);
+    sim_run(sim, sim->now_ns + 70 * XB_SECOND); /* the old period may run out first */
+    assert_in_range(stats_lines, 5, 36);
+    assert_int_equal(lag_lines, 0);
+    sim_pause(sim, in(sim, 2), 4 * XB_SECOND);
+    sim_submit(sim, in(sim, 0), 100, EVS_SAFE);
+    sim_run(sim, sim->now_ns + 6 * XB_SECOND);
+    assert_int_equal(lag_lines, 2); /* once on each of the others */
+    end(sim);
+}
+
+/* Section 18.1: slot 1 never hears that the others have installed, but they work: that proves it. */
+static bool drop_install_gaps(struct sim *sim, struct sim_proc *from, struct sim_proc *to, const uint8_t *data,
+                              size_t size) {
+    struct xb_reader r = xb_reader_init(data, size);
+    struct evs_header h;
+    struct evs_gap gap;
+    (void)sim;
+    if (to->slot != 1 || evs_header_read(&r, &from->uuid, &h) || h.type != EVS_TYPE_GAP) return false;
+    bool is_install = !evs_gap_read(&r, &gap) && !(h.flags & EVS_FLAG_COMMIT) && gap.seq == -1;
+    lost += is_install;
+    return is_install;
+}
+
+static void submit_one(struct sim *sim, struct sim_proc *proc) {
+    sim_submit(sim, proc, 100, EVS_SAFE);
+}
+
+static void test_work_proves_the_install(void **state) {
+    (void)state;
+    struct sim *sim = cluster(2, NULL);
+    sim->setting.slots = 3;
+    lost = 0;
+    sim->drop = drop_install_gaps;
+    sim->on_view = submit_one;
+    sim_start(sim, 2, -1, false);
+    assert_below(seconds_until_settled(sim), 0.6);
+    assert_true(lost > 0);
+    sim->drop = NULL;
+    sim->on_view = NULL;
+    sim_run(sim, sim->now_ns + XB_SECOND);
+    end(sim);
+}
+
+/* Sections 18.5 and 18.9: a node that has lost thousands of messages is served in slices, and nobody floods the others
+ * with JOINs while the messages of a dead member are recovered. */
+static int64_t burst_ns, burst_bytes, burst_max, resent_bytes;
+static bool is_deaf;
+static bool deafen(struct sim *sim, struct sim_proc *from, struct sim_proc *to, const uint8_t *data, size_t size) {
+    int type = data[0] >> 2 & 7;
+    bool is_resent = (type == EVS_TYPE_USER && (data[1] & EVS_FLAG_RETRANS)) || type == EVS_TYPE_DELEGATE;
+    if (is_deaf && from->slot == 0 && to->slot == 1) return type == EVS_TYPE_USER || type == EVS_TYPE_DELEGATE;
+    if (!is_resent) return false;
+    burst_bytes = sim->now_ns == burst_ns ? burst_bytes + (int64_t)size : (int64_t)size;
+    burst_ns = sim->now_ns;
+    if (burst_bytes > burst_max) burst_max = burst_bytes;
+    resent_bytes += (int64_t)size;
+    return false;
+}
+
+static void wide_window(struct sim_setting *setting) {
+    setting->options.send_window = setting->options.user_send_window = 512;
+    setting->options.use_aggregate = false;
+    setting->size_max = 20000;
+}
+
+static void test_recovery_is_paced(void **state) {
+    (void)state;
+    struct sim *sim = cluster(3, wide_window);
+    burst_max = resent_bytes = 0;
+    sim->drop = deafen;
+    is_deaf = true;
+    for (int i = 0; i < 200; i++) assert_int_equal(sim_submit(sim, in(sim, 0), 20000, EVS_SAFE), 0);
+    sim_run(sim, sim->now_ns + XB_SECOND);
+    is_deaf = false;
+    int64_t joins = messages_of(sim, EVS_TYPE_JOIN);
+    sim_crash(sim, in(sim, 0));
+    assert_below(seconds_until_settled(sim), 6.5);
+    assert_true(resent_bytes > 3000000);
+    assert_true(burst_max <= EVS_JOB_BURST_BYTES + 2 * 20100);
+    assert_true(messages_of(sim, EVS_TYPE_JOIN) - joins < 60);
+    sim->drop = NULL;
+    end(sim);
+}
+
 /* linger 0: closed at once, whatever the state. */
 static void test_forced_close(void **state) {
     (void)state;
@@ -457,6 +571,9 @@ int main(void) {
         cmocka_unit_test(test_submit_limits),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_status),
+        cmocka_unit_test(test_log_lines),
+        cmocka_unit_test(test_work_proves_the_install),
+        cmocka_unit_test(test_recovery_is_paced),
         cmocka_unit_test(test_forced_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
