@@ -126,6 +126,19 @@ bool mesh_book_is_listed(const struct gmcast *mesh, const char *address) {
     return false;
 }
 
+/* address: in normal form */
+static bool may_be_dialled(struct gmcast *mesh, const char *address, const struct mesh_link *teller) {
+    char host[GMCAST_ADDRESS_SIZE];
+    const char *begin = strstr(address, "://") + strlen("://"), *end = strrchr(begin, ':');
+    if (!mesh->config.is_allowed) return true;
+    memcpy(host, begin, (size_t)(end - begin));
+    host[end - begin] = 0;
+    if (mesh->config.is_allowed(mesh->config.is_allowed_ctx, host)) return true;
+    xb_log_info(mesh->log, "%s, which peer %s is connected to, is not in the allowlist and not dialled", address,
+                XB_UUID_SHORT(&teller->peer));
+    return false;
+}
+
 void mesh_book_gossip(struct gmcast *mesh) {
     for (size_t i = 0; i < mesh->established_count; i++) {
         struct mesh_link *link = mesh->established[i];
@@ -136,6 +149,7 @@ void mesh_book_gossip(struct gmcast *mesh) {
             bool is_reached = xb_uuid_equal(&node->uuid, &mesh->config.uuid) ||
                               mesh_nodes_contain(mesh->nodes, mesh->node_count, &node->uuid);
             if (is_reached || !node->address[0] || mesh_book_is_own(mesh, node->address)) continue;
+            if (!mesh_book_find(mesh, node->address) && !may_be_dialled(mesh, node->address, link)) continue;
             int64_t spread_ns = (int64_t)xb_random_below(mesh->random, MESH_GOSSIP_SPREAD_NS);
             mesh_book_add(mesh, node->address, &node->uuid, mesh->now_ns + spread_ns);
         }

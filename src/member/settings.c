@@ -119,6 +119,8 @@ static int read_gmcast(struct gmcast_config *gmcast, const struct member_config 
     memcpy(gmcast->group, config->group_name, size + 1);
     gmcast->segment = (uint8_t)xb_options_integer(options, "gmcast.segment");
     gmcast->is_tls = is_tls;
+    gmcast->is_allowed = config->is_allowed;
+    gmcast->is_allowed_ctx = config->is_allowed_ctx;
     gmcast->checksum = (enum datagram_checksum)xb_options_integer(options, "socket.checksum");
     gmcast->peer_timeout_ns = xb_options_period_ns(options, "gmcast.peer_timeout");
     gmcast->time_wait_ns = xb_options_period_ns(options, "gmcast.time_wait");

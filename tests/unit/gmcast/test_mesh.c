@@ -328,6 +328,35 @@ static void test_stale_gossip(void **state) {
     vnet_free(net);
 }
 
+/* Host 1 may not talk to host 3, which host 2 tells it about. What a user names is dialled in any case. */
+static bool is_not_third(void *ctx, const char *host) {
+    const char *third = ctx;
+    return !strstr(third, host);
+}
+
+static void test_gossip_of_forbidden_hosts(void **state) {
+    for (int is_forbidden = 0; is_forbidden <= 1; is_forbidden++) {
+        struct vnet *net = vnet_new();
+        char third[GMCAST_ADDRESS_SIZE];
+        vnet_address(net, 3, third);
+        struct gmcast_config config = vnet_config(net, 1);
+        if (is_forbidden) config.is_allowed = is_not_third;
+        config.is_allowed_ctx = third;
+        vnet_start_with(net, 1, &config, NO_PEERS);
+        vnet_start(net, 2, PEERS(1));
+        vnet_start(net, 3, PEERS(2));
+        vnet_cut(net, 1, 3, true);
+        vnet_run(net, 20 * XB_SECOND);
+        assert_true(vnet_is_connected(net, 2, 3));
+        assert_int_equal(net->hosts[1].dials_to[3] > 0, !is_forbidden);
+        gmcast_peer_add(net->hosts[1].mesh, third, net->now_ns);
+        vnet_cut(net, 1, 3, false);
+        vnet_run(net, 10 * XB_SECOND);
+        assert_true(vnet_is_connected(net, 1, 3));
+        vnet_free(net);
+    }
+}
+
 static void test_stop(void **state) {
     struct vnet *net = vnet_new();
     start_all(net, 2);
@@ -358,6 +387,7 @@ int main(void) {
         cmocka_unit_test(test_unicast),
         cmocka_unit_test(test_full_queue),
         cmocka_unit_test(test_stale_gossip),
+        cmocka_unit_test(test_gossip_of_forbidden_hosts),
         cmocka_unit_test(test_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
