@@ -96,6 +96,8 @@ const struct xb_option_definition xb_option_table[] = {
     INTEGER("gmcast.segment", "0", FIXED, R | I, 0, 254, "data centre of this node"),
     PERIOD("gmcast.time_wait", "PT5S", FIXED, R | D, 0, PERIOD_HIGH, "how long a node that left is not dialled"),
     INTEGER("gmcast.version", "0", FIXED, R, 0, 0, "gmcast protocol"),
+    HIDDEN("ist.donate_to", NULL, STRING, DYNAMIC, 0, 1, 0,
+           "ours: hosts to which this node may be asked to stream, comma separated; members: those of the group; empty: all"),
     HIDDEN("ist.keep_keys", NULL, BOOL, FIXED, R | B, 1, 0, "must stay yes: joiners need the keys"),
     STRING("ist.recv_addr", NULL, FIXED, R, "address told to the donor"),
     STRING("ist.recv_bind", NULL, FIXED, R, "address to listen on for a donor"),

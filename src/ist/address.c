@@ -36,6 +36,13 @@ int ist_address_parse(struct ist_address *address, const char *text, struct xb_e
     return 0;
 }
 
+int ist_address_host(const char *text, char host[IST_HOST_SIZE]) {
+    struct ist_address address;
+    if (ist_address_parse(&address, text, NULL)) return -EINVAL;
+    snprintf(host, IST_HOST_SIZE, "%s", address.host);
+    return 0;
+}
+
 void ist_address_format(const struct ist_address *address, char text[IST_ADDRESS_SIZE]) {
     snprintf(text, IST_ADDRESS_SIZE, "%s://%s:%u", address->is_tls ? "ssl" : "tcp", address->host, address->port);
 }
@@ -48,8 +55,10 @@ static int parse_complete(struct ist_address *address, const char *text, const s
     if (address->is_tls && !config->tls)
         return xb_fail(error, -EINVAL, "Address '%s' asks for TLS, but socket.ssl_key is not set", text);
     if (!address->is_tls && config->tls && !config->is_dynamic)
-        return xb_fail(error, -EINVAL, "Address '%s' asks for IST without TLS, but certificates are configured: leave tcp:// "
-                       "away, or set socket.dynamic", text);
+        return xb_fail(error, -EINVAL,
+                       "Address '%s' asks for IST without TLS, but certificates are configured: leave tcp:// "
+                       "away, or set socket.dynamic",
+                       text);
     if (address->has_port) return 0;
     int port = (config->base_port > 0 ? config->base_port : DEFAULT_BASE_PORT) + 1;
     if (port > UINT16_MAX) return xb_fail(error, -EINVAL, "base_port %d leaves no port for IST", config->base_port);

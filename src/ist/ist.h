@@ -87,6 +87,10 @@ void ist_receiver_close(struct ist_receiver *receiver);
 
 /* ------------------------------------------------------------------- donor */
 
+/* The host of a joiner's address "[scheme://]host[:port]", as it stands there. -> 0 or -EINVAL */
+#define IST_HOST_SIZE 256
+int ist_address_host(const char *text, char host[IST_HOST_SIZE]);
+
 struct ist_senders; /* all transfers of a node */
 struct ist_sender;  /* one that has not started */
 

@@ -9,6 +9,8 @@
 #include "replicator/internal.h"
 #include "replicator/request.h"
 
+#include <stdlib.h>
+
 struct donation {
     struct replicator *rep;
     void *recv_ctx;
@@ -118,6 +120,43 @@ static int serve(struct donation *donation) {
     return rc == -ENOENT ? donate_snapshot(donation) : rc;
 }
 
+/* ---- may this node be sent to connect there? (ist.donate_to, spec 07 section 24.12) ---- */
+
+struct destination {
+    char host[IST_HOST_SIZE];
+    bool is_member;
+};
+
+static void compare_peer(void *ctx, const struct xb_uuid *peer, const char *address, const struct tls_info *tls) {
+    struct destination *destination = ctx;
+    char host[IST_HOST_SIZE];
+    (void)peer;
+    (void)tls;
+    if (!ist_address_host(address, host) && !strcmp(host, destination->host)) destination->is_member = true;
+}
+
+static bool is_member_host(struct replicator *rep, struct destination *destination) {
+    struct member *member = link_use(&rep->link);
+    if (!member) return false;
+    member_each_peer(member, compare_peer, destination);
+    link_done(&rep->link);
+    return destination->is_member;
+}
+
+static bool may_donate_to(struct replicator *rep, const char *address) {
+    struct destination destination = {.is_member = false};
+    char *allowed = xb_options_copy(rep->options, "ist.donate_to"), *rest = allowed, *item;
+    bool is_allowed = !allowed || !*allowed;
+    if (!is_allowed && ist_address_host(address, destination.host)) rest = NULL;
+    while (!is_allowed && rest && (item = strsep(&rest, ", ")))
+        is_allowed = !strcmp(item, "members") ? is_member_host(rep, &destination) : !strcmp(item, destination.host);
+    if (!is_allowed)
+        xb_log_warning(rep->log, "The joiner wants to be sent the increment to %s, which is not in ist.donate_to = %s",
+                       address, allowed);
+    free(allowed);
+    return is_allowed;
+}
+
 static int read_request(struct donation *donation, struct item *item) {
     struct xb_error error;
     int rc = state_container_decode(&donation->container, item->as.request.buf, item->as.request.size, &error);
@@ -137,6 +176,7 @@ void donor_serve(struct replicator *rep, void *recv_ctx, struct item *item) {
     pthread_mutex_unlock(&rep->identity_lock);
     if (node_get_state(rep) != NODE_DONOR) node_set_state(rep, NODE_DONOR);
     int code = atomic_load(&rep->is_corrupt) ? -ECANCELED : read_request(&donation, item);
+    if (!code && donation.has_ist && !may_donate_to(rep, donation.ist.address)) code = -EACCES;
     if (!code) code = serve(&donation);
     if (code < 0) {
         xb_log_warning(rep->log, "State transfer to the joiner failed: %s", strerror(-code));

@@ -516,6 +516,29 @@ static void test_a_donor_that_cannot_donate(void **state) {
     stop_nodes(2);
 }
 
+/* A member that asks to be sent the history somewhere else: refused if the donor is told to, a host may be named. */
+static void test_where_a_donor_may_be_sent(void **state) {
+    static const struct {
+        const char *allowed;
+        bool is_refused;
+    } cases[] = {{"ist.donate_to=members", true}, {"ist.donate_to=members, 127.0.0.2", false}, {"", false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        init_nodes(2);
+        assert_int_equal(fake_start(&nodes[0], "", true, cases[i].allowed), 0);
+        assert_true(fake_wait_synced(&nodes[0], 200));
+        assert_int_equal(fake_start(&nodes[1], addresses, false, "ist.recv_addr=127.0.0.2"), 0);
+        if (cases[i].is_refused) {
+            assert_true(fake_wait_final(&nodes[1], 200));
+            fake_stop(&nodes[1]);
+            assert_int_equal(fake_start(&nodes[1], addresses, false, ""), 0); /* 127.0.0.1, where it is a member */
+        }
+        assert_true(fake_wait_synced(&nodes[1], 200));
+        assert_equal_nodes(2);
+        stop_nodes(2);
+    }
+}
+
 static void *run_nbo_end(void *arg) {
     fake_nbo_end(arg, 77);
     return NULL;
@@ -618,6 +641,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_failing_callbacks_end_the_membership_only),
         cmocka_unit_test(test_a_view_that_the_server_cannot_take),
         cmocka_unit_test(test_a_donor_that_cannot_donate),
+        cmocka_unit_test(test_where_a_donor_may_be_sent),
         cmocka_unit_test(test_a_statement_beside_a_non_blocking_operation),
         cmocka_unit_test(test_a_slow_joiner_catches_up_under_endless_load),
         cmocka_unit_test(test_bootstrap_is_refused_where_it_is_not_safe),
