@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Groups of make-believe servers in one process, through the provider interface, over real sockets. */
 #include "fake_server.h"
+#include "rogue.h"
 
 #include "base/clock.h"
 
@@ -591,6 +592,53 @@ static void test_a_slow_joiner_catches_up_under_endless_load(void **state) {
     stop_nodes(3);
 }
 
+static int64_t saved_seqno(const struct fake_server *server) {
+    char path[160], text[512] = "";
+    snprintf(path, sizeof(path), "%s/grastate.dat", server->dir);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_true(fread(text, 1, sizeof(text) - 1, f) > 0);
+    fclose(f);
+    const char *line = strstr(text, "seqno:");
+    assert_non_null(line);
+    return strtoll(line + 6, NULL, 10);
+}
+
+/* What no node can read has a place in the order of all: every one leaves, says who sent it, and keeps its position. */
+static void test_a_write_set_that_nobody_can_read(void **state) {
+    static const struct {
+        const void *bytes;
+        size_t size;
+    } cases[] = {{"x", 1},
+                 {"G\x63\x40\x14"
+                  "a header that goes on with nonsense, for at least sixty-four bytes ....",
+                  72}};
+    unsigned seed = 1;
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char dir[96];
+        start_nodes(2);
+        snprintf(dir, sizeof(dir), "%s/rogue%zu", root, i);
+        assert_int_equal(mkdir(dir, 0700), 0);
+        struct rogue *rogue = rogue_join(addresses, BASE_PORT + 50, dir);
+        assert_int_equal(fake_add(&nodes[0], &seed, 1, 1, 5), 0);
+        int64_t last = fake_last_committed(&nodes[0]);
+        rogue_order(rogue, cases[i].bytes, cases[i].size);
+        for (int n = 0; n < 2; n++) {
+            assert_true(fake_wait_final(&nodes[n], 200));
+            assert_int_equal(fake_stat(&nodes[n], "local_state"), 5);
+            assert_int_equal(fake_add(&nodes[n], &seed, 1, 1, 5), 1047);
+        }
+        rogue_leave(rogue);
+        stop_nodes(2);
+        for (int n = 0; n < 2; n++) {
+            assert_int_equal(nodes[n].last_recv_result, 8);
+            assert_int_equal(saved_seqno(&nodes[n]), last);
+        }
+        assert_memory_equal(nodes[0].rows, nodes[1].rows, sizeof(nodes[0].rows));
+    }
+}
+
 static void test_bootstrap_is_refused_where_it_is_not_safe(void **state) {
     (void)state;
     start_nodes(2);
@@ -644,6 +692,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_where_a_donor_may_be_sent),
         cmocka_unit_test(test_a_statement_beside_a_non_blocking_operation),
         cmocka_unit_test(test_a_slow_joiner_catches_up_under_endless_load),
+        cmocka_unit_test(test_a_write_set_that_nobody_can_read),
         cmocka_unit_test(test_bootstrap_is_refused_where_it_is_not_safe),
         cmocka_unit_test(test_bad_starts),
     };
