@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Groups of make-believe servers in one process, through the provider interface, over real sockets. */
+#include "cutter.h"
 #include "fake_server.h"
 #include "rogue.h"
 
@@ -592,6 +593,28 @@ static void test_a_slow_joiner_catches_up_under_endless_load(void **state) {
     stop_nodes(3);
 }
 
+/* What has come is applied, and the rest is asked for again, with other work going on. */
+static void test_an_increment_that_breaks_is_resumed(void **state) {
+    struct client client, away;
+    char options[96];
+    (void)state;
+    start_nodes(2);
+    fake_stop(&nodes[1]);
+    start_client(&away, &nodes[0], 1, 3000, FAKE_ROWS);
+    run_clients(&away, 1);
+    int from = BASE_PORT + 60, to = BASE_PORT + 61;
+    struct cutter *cutter = cutter_start(from, to, 200000);
+    snprintf(options, sizeof(options), "ist.recv_addr=127.0.0.1:%d;ist.recv_bind=127.0.0.1:%d", from, to);
+    start_client(&client, &nodes[0], 2, 5000, FAKE_ROWS); /* all of it fits into the history */
+    pthread_create(&client.thread, NULL, run_client, &client);
+    assert_int_equal(fake_start(&nodes[1], addresses, false, options), 0);
+    assert_true(fake_wait_synced(&nodes[1], 200));
+    pthread_join(client.thread, NULL);
+    assert_int_equal(cutter_stop(cutter), 2);
+    assert_equal_nodes(2);
+    stop_nodes(2);
+}
+
 static int64_t saved_seqno(const struct fake_server *server) {
     char path[160], text[512] = "";
     snprintf(path, sizeof(path), "%s/grastate.dat", server->dir);
@@ -692,6 +715,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_where_a_donor_may_be_sent),
         cmocka_unit_test(test_a_statement_beside_a_non_blocking_operation),
         cmocka_unit_test(test_a_slow_joiner_catches_up_under_endless_load),
+        cmocka_unit_test(test_an_increment_that_breaks_is_resumed),
         cmocka_unit_test(test_a_write_set_that_nobody_can_read),
         cmocka_unit_test(test_bootstrap_is_refused_where_it_is_not_safe),
         cmocka_unit_test(test_bad_starts),
