@@ -60,7 +60,10 @@ static int warn_deprecated(void *ctx, const char *name, const char *value) {
 
 static int warn_ignored(void *ctx, const char *name, const char *value) {
     struct provider *provider = ctx;
-    (void)value;
+    int64_t number;
+    if (!strcmp(name, "gcs.fc_limit") && !xb_parse_integer(value, true, &number) && number == 0)
+        xb_log_warning(&provider->log, "gcs.fc_limit = 0 would stop the group for ever and is ignored: it is %s",
+                       xb_option_find(name)->default_text);
     if (!strcmp(name, "cert.max_length") || !strcmp(name, "cert.length_check"))
         xb_log_warning(&provider->log, "Option '%s' is ignored: it must be equal on all nodes for ever", name);
     return 0;

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "datagram/datagram.h"
+#include "net/socket.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -457,6 +458,31 @@ static void *wake_often(void *arg) {
 }
 
 /* No wake-up is lost while others are made all the time. */
+/* So that the kernel notices a dead path as soon as the peer timeout does (spec 02 section 22.12). */
+static void test_dead_path_options(void **state) {
+    struct net_socket_options options = {.dead_path_ns = 3 * XB_SECOND};
+    struct net_endpoint at;
+    (void)state;
+    assert_int_equal(net_endpoint_from_numeric("127.0.0.1", 0, &at), 0);
+    int listener = net_socket_listen(&at, &options);
+    assert_true(listener >= 0);
+    assert_int_equal(net_endpoint_from_numeric("127.0.0.1", (uint16_t)net_socket_port(listener), &at), 0);
+    int fd = net_socket_connect(&at, NULL, &options);
+    assert_true(fd >= 0);
+    static const struct {
+        int level, name, value;
+    } wanted[] = {{SOL_SOCKET, SO_KEEPALIVE, 1},        {IPPROTO_TCP, TCP_USER_TIMEOUT, 3000},
+                  {IPPROTO_TCP, TCP_KEEPIDLE, 3},       {IPPROTO_TCP, TCP_NODELAY, 1}};
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+        int value = -1;
+        socklen_t size = sizeof(value);
+        assert_int_equal(getsockopt(fd, wanted[i].level, wanted[i].name, &value, &size), 0);
+        assert_int_equal(value, wanted[i].value);
+    }
+    close(fd);
+    close(listener);
+}
+
 static void test_wake(void **state) {
     struct end end;
     struct net_config config = config_with(NULL);
@@ -529,6 +555,7 @@ int main(void) {
         cmocka_unit_test(test_dynamic),
         cmocka_unit_test(test_dynamic_fall_back),
         cmocka_unit_test(test_resolve),
+        cmocka_unit_test(test_dead_path_options),
         cmocka_unit_test(test_wake),
     };
     return cmocka_run_group_tests(tests, end_prepare, end_clean);
