@@ -196,6 +196,11 @@ static void *send_snapshot(void *arg) {
     struct abi_gtid gtid = snapshot->gtid;
     pthread_mutex_lock(&joiner->lock);
     if (snapshot->is_bypass) {
+        for (; joiner->lost > 0; joiner->lost--) {
+            atomic_store(&joiner->seen[joiner->position.seqno--], 0);
+            joiner->history_hash = joiner->lost_hash;
+        }
+        atomic_store(&joiner->last_entered, joiner->position.seqno);
         gtid = joiner->position;
     } else {
         memcpy(joiner->rows, snapshot->rows, sizeof(joiner->rows));

@@ -54,6 +54,8 @@ struct fake_server {
     int64_t poison_row;       /* applying a change of this row fails, -1: none */
     _Atomic(int) failing;     /* enum fake_callback */
     int apply_us;             /* how long a write set takes to be applied, beside the work */
+    int64_t lost;             /* seqnos that the engine turns out not to have once it is told to start */
+    uint64_t lost_hash;       /* its history_hash then */
     _Atomic(int64_t) nbo;     /* seqno of the non-blocking operation that goes on here, 0: none */
     _Atomic(int) failed_tois; /* statements that were ordered and are not to be executed: shown without data */
     _Atomic(uint64_t) next_trx;

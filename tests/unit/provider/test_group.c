@@ -615,6 +615,29 @@ static void test_an_increment_that_breaks_is_resumed(void **state) {
     stop_nodes(2);
 }
 
+/* The storage engine lost its last transactions in a crash, which it finds out after the request has been sent: the
+ * stream begins too high, and is asked for again from where the server really is. */
+static void test_a_server_that_is_further_back_than_it_said(void **state) {
+    struct client away;
+    unsigned seed = 1;
+    (void)state;
+    start_nodes(2);
+    assert_int_equal(fake_add(&nodes[0], &seed, 1, 1, 5), 0);
+    fake_wait_position(&nodes[1], fake_last_committed(&nodes[0]));
+    nodes[1].lost_hash = nodes[1].history_hash;
+    for (int i = 0; i < 5; i++) assert_int_equal(fake_add(&nodes[0], &seed, 2 + i, 1, 0), 0); /* change nothing */
+    fake_wait_position(&nodes[1], fake_last_committed(&nodes[0]));
+    fake_stop(&nodes[1]);
+    nodes[1].lost = 5;
+    start_client(&away, &nodes[0], 1, 3000, FAKE_ROWS); /* so that the index needs nothing from there */
+    run_clients(&away, 1);
+    assert_int_equal(fake_start(&nodes[1], addresses, false, ""), 0);
+    assert_true(fake_wait_synced(&nodes[1], 200));
+    assert_int_equal(nodes[1].lost, 0);
+    assert_equal_nodes(2);
+    stop_nodes(2);
+}
+
 static int64_t saved_seqno(const struct fake_server *server) {
     char path[160], text[512] = "";
     snprintf(path, sizeof(path), "%s/grastate.dat", server->dir);
@@ -716,6 +739,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_a_statement_beside_a_non_blocking_operation),
         cmocka_unit_test(test_a_slow_joiner_catches_up_under_endless_load),
         cmocka_unit_test(test_an_increment_that_breaks_is_resumed),
+        cmocka_unit_test(test_a_server_that_is_further_back_than_it_said),
         cmocka_unit_test(test_a_write_set_that_nobody_can_read),
         cmocka_unit_test(test_bootstrap_is_refused_where_it_is_not_safe),
         cmocka_unit_test(test_bad_starts),
