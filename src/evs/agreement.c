@@ -54,8 +54,7 @@ static bool judge_unseen(struct evs *evs, struct evs_node *q) {
                 continue;
             }
             const struct evs_node *n = evs_node_find(evs, &e->uuid);
-            bool is_evicted_stranger = !n && !e->is_operational && view_id_equal(&e->view, &view_id_nil);
-            if (is_evicted_stranger) continue; /* never made known, section 18.14 */
+            if (!n && evs_is_hearsay(evs, e)) continue; /* never made known */
             if (!n || (e->is_operational && !n->join)) return false;
         }
     }

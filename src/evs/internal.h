@@ -256,6 +256,7 @@ void evs_leave_send(struct evs *evs);
 void evs_leave_tell(struct evs *evs, struct evs_node *q); /* another node's, in a DELEGATE */
 int evs_join_receive(struct evs *evs, struct evs_node *p, const struct evs_header *h, struct xb_reader *r);
 int evs_join_handle(struct evs *evs, struct evs_node *p, struct evs_report *m); /* takes m */
+bool evs_is_hearsay(const struct evs *evs, const struct evs_entry *e); /* not to be made known */
 int evs_install_receive(struct evs *evs, struct evs_node *p, const struct evs_header *h, struct xb_reader *r);
 void evs_install_propose(struct evs *evs);
 void evs_install_repeat(struct evs *evs);

@@ -37,15 +37,28 @@ static bool interrupts(struct evs *evs, const struct evs_report *m) {
     return evs->state == EVS_GATHER;
 }
 
+static bool has_later_incarnation(const struct evs *evs, const struct xb_uuid *uuid) {
+    for (size_t i = 0; i < evs->known_count; i++) {
+        const struct xb_uuid *known = &evs->known[i]->uuid;
+        if (xb_uuid_is_same_node(known, uuid) && xb_uuid_incarnation(known) > xb_uuid_incarnation(uuid)) return true;
+    }
+    return false;
+}
+
+/* What is still said about nodes that are out, and would hold up agreement once known: evicted ones (section 18.14), in
+ * no view; and a former incarnation of a node that is here. A node that came back before the others had let its former
+ * self go would hear of that from them and tell it again, when they have just got over it, every suspect_timeout. */
+bool evs_is_hearsay(const struct evs *evs, const struct evs_entry *e) {
+    return (!e->is_operational && view_id_equal(&e->view, &view_id_nil)) || has_later_incarnation(evs, &e->uuid);
+}
+
 /* Step 5: views and nodes that were not known; evictions. */
 static void learn(struct evs *evs, const struct evs_report *m) {
     for (uint32_t i = 0; i < m->count; i++) {
         const struct evs_entry *e = &m->entries[i];
         evs_book_add(&evs->met_views, &e->view, evs->now_ns);
         struct evs_node *node = evs_node_find(evs, &e->uuid);
-        /* An unknown node that is out and in no view is an evicted one; known, it would hold up consensus (18.14). */
-        if (!node && (e->is_operational || !view_id_equal(&e->view, &view_id_nil)))
-            node = evs_node_add(evs, &e->uuid);
+        if (!node && !evs_is_hearsay(evs, e)) node = evs_node_add(evs, &e->uuid);
         if (!e->is_evicted || xb_uuid_equal(&e->uuid, &evs->uuid)) continue;
         evs_evict_add(evs, &e->uuid);
         if (node) evs_node_exclude(evs, node);

@@ -190,6 +190,50 @@ static void test_restart(void **state) {
     end(sim);
 }
 
+/* A JOIN of the member in slot 0, which still counts the former incarnation of the node in slot 1. */
+static size_t write_outdated_join(struct sim *sim, const struct xb_uuid *former, uint8_t *out, size_t size) {
+    struct evs_report *m = evs_report_new(3);
+    const struct xb_uuid *uuids[] = {&in(sim, 0)->uuid, former, &in(sim, 1)->uuid};
+    struct xb_writer w = xb_writer_init(out, size);
+    assert_non_null(m);
+    struct view_id view = sim->views[in(sim, 1)->view]->id;
+    m->h = (struct evs_header){.type = EVS_TYPE_JOIN, .fifo_seq = -1, .source = in(sim, 0)->uuid, .view = view};
+    m->seq = m->aru = -1;
+    for (int i = 0; i < 3; i++) {
+        bool is_former = xb_uuid_equal(uuids[i], former);
+        m->entries[i] = (struct evs_entry){.uuid = *uuids[i],
+                                           .is_operational = true,
+                                           .leave_seq = -1,
+                                           .view = is_former ? view_id_nil : view,
+                                           .safe = -1,
+                                           .lu = -1,
+                                           .hs = -1};
+    }
+    m->count = 3;
+    evs_report_write(&w, m);
+    free(m);
+    assert_true(xb_writer_ok(&w));
+    return w.used;
+}
+
+/* A node that came back hears of its former self from members that have not let it go: it does not tell others of it.
+ */
+static void test_hearsay_of_a_former_incarnation(void **state) {
+    (void)state;
+    uint8_t join[1024];
+    struct sim *sim = cluster(2, NULL);
+    int former = sim->in_slot[1];
+    struct xb_uuid former_uuid = in(sim, 1)->uuid;
+    sim_crash(sim, in(sim, 1));
+    assert_non_null(sim_start(sim, 1, former, false));
+    seconds_until_settled(sim);
+    size_t size = write_outdated_join(sim, &former_uuid, join, sizeof(join));
+    evs_receive(in(sim, 1)->evs, &in(sim, 0)->uuid, join, size, sim->now_ns);
+    sim_run(sim, sim->now_ns + XB_SECOND);
+    assert_below(seconds_until_settled(sim), 3.0);
+    end(sim);
+}
+
 static int64_t messages_of(struct sim *sim, int type) {
     return (int64_t)sim->sent[type];
 }
@@ -561,6 +605,7 @@ int main(void) {
         cmocka_unit_test(test_stopped_process),
         cmocka_unit_test(test_partition_and_merge),
         cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_hearsay_of_a_former_incarnation),
         cmocka_unit_test(test_idle_traffic),
         cmocka_unit_test(test_cost_of_a_message),
         cmocka_unit_test(test_lost_tail),
