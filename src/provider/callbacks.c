@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct xb_uuid uuid_from_abi(const union abi_uuid *uuid) {
     struct xb_uuid result;
@@ -140,7 +141,18 @@ static int call_sst_donate(void *ctx, void *recv_ctx, const void *request, size_
 
 static int call_synced(void *ctx) {
     struct provider *provider = ctx;
+    atomic_store(&provider->is_server_starting, false);
     return provider->synced ? provider->synced(provider->app_ctx) : 0;
+}
+
+/* A server that waits for its first state while it starts takes the final view for the end of its start, and its way out
+ * runs against its own threads of the state transfer: it hangs or crashes (MariaDB 10.11: one start in three). */
+static void end_starting_server(void *ctx) {
+    struct provider *provider = ctx;
+    if (!atomic_load(&provider->is_server_starting)) return;
+    xb_log_write(&provider->log, XB_LOG_FATAL,
+                 "The server cannot start without a state: the process ends, with exit code 1");
+    _exit(EXIT_FAILURE);
 }
 
 static void call_event(void *ctx, const char *name, const char *json) {
@@ -163,6 +175,7 @@ void provider_callbacks(struct provider *provider, struct replicator_callbacks *
         .unordered = call_unordered,
         .sst_donate = call_sst_donate,
         .synced = call_synced,
+        .no_state = end_starting_server,
         .event = call_event,
         .is_allowed = call_is_allowed,
     };

@@ -24,6 +24,7 @@ struct provider {
     struct tls_keeper *tls;
     pthread_mutex_t options_lock; /* one options_set at a time */
     struct replicator *rep;
+    _Atomic(bool) is_server_starting; /* it connected from its main thread, which has clients to wait for later */
     /* The server's side. */
     void *app_ctx;
     void (*logger)(int level, const char *message);

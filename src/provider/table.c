@@ -3,6 +3,7 @@
 #include "provider/provider.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 const char *wsrep_interface_version = ABI_VERSION;
 
@@ -63,6 +64,7 @@ static int free_connection(struct abi_table *t, uint64_t conn) {
 
 static int connect_group(struct abi_table *t, const char *cluster_name, const char *cluster_url,
                          const char *state_donor, bool is_bootstrap) {
+    atomic_store(&provider_of(t)->is_server_starting, gettid() == getpid());
     return (int)replicator_connect(provider_of(t)->rep, cluster_name ? cluster_name : "",
                                    cluster_url ? cluster_url : "", state_donor, is_bootstrap);
 }

@@ -215,10 +215,14 @@ static void call_connected(struct replicator *rep, const struct gcs_cchange *cha
         node_leave(rep, "The server failed to take the connection to the group");
 }
 
-static void become_disconnected(struct replicator *rep) {
+static void save_position(struct replicator *rep) {
     struct saved_state saved = state_file_get(rep->state_file);
     struct xb_uuid history = node_history(rep);
     state_file_set(rep->state_file, &history, node_last_committed(rep), saved.is_safe_to_bootstrap);
+}
+
+static void become_disconnected(struct replicator *rep) {
+    save_position(rep);
     if (atomic_load(&rep->is_corrupt)) {
         /* Whoever is still in an apply callback leaves first: then there is no position any more. */
         pthread_mutex_lock(&rep->queue.lock);
@@ -240,10 +244,15 @@ static void apply_non_primary(struct replicator *rep, void *recv_ctx, struct ite
     if (view->own_index >= 0 && (size_t)view->own_index < view->change.member_count)
         node_set_own_uuid(rep, &view->change.members[view->own_index].uuid);
     view_remember_addresses(rep, &view->change);
+    bool is_final = !view->change.member_count;
+    if (is_final && atomic_load(&rep->is_failed) && atomic_load(&rep->awaits_snapshot)) {
+        save_position(rep); /* the server may end in the next line */
+        rep->callbacks.no_state(rep->callbacks.ctx);
+    }
     call_view(rep, recv_ctx, &view->change, view->own_index);
     quiet_end(rep);
     if (node_get_state(rep) > NODE_CONNECTED) node_set_state(rep, NODE_CONNECTED);
-    if (!view->change.member_count) become_disconnected(rep);
+    if (is_final) become_disconnected(rep);
 }
 
 /* The node's state follows the group's list (spec 07 section 2.2): only from CONNECTED or DONOR. */

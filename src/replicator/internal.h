@@ -218,6 +218,7 @@ struct replicator {
     _Atomic(enum transfer_state) transfer_state;
     _Atomic(bool) is_corrupt; /* the data is wrong */
     _Atomic(bool) is_failed;  /* the node is leaving on its own */
+    _Atomic(bool) awaits_snapshot; /* since sst_request was called, until the server has it */
     _Atomic(bool) is_donating; /* the server is sending a snapshot */
     _Atomic(int) repl_version, appl_version; /* agreed, -1 */
     _Atomic(int) key_format;

@@ -393,6 +393,7 @@ static void install_position(struct joiner *joiner, int64_t seqno) {
         state_file_mark_safe(rep->state_file);
     }
     joiner->is_marked_unsafe = false;
+    atomic_store(&rep->awaits_snapshot, false);
     xb_log_info(rep->log, "SST received: %s:%" PRId64, XB_UUID_TEXT(history), seqno);
 }
 
@@ -593,12 +594,14 @@ static int get_request(struct joiner *joiner) {
     struct xb_uuid history = node_history(rep);
     bool is_same = xb_uuid_equal(&history, &joiner->change->group_uuid) && node_last_committed(rep) >= 0;
     struct certify_stats stats;
+    atomic_store(&rep->awaits_snapshot, true);
     if (rep->callbacks.sst_request(rep->callbacks.ctx, &joiner->sst, &joiner->sst_size)) {
         node_leave(rep, "The server could not prepare to receive a state");
         return -ECANCELED;
     }
     certify_get_stats(rep->certify, &stats);
     if (stats.nbo_count) joiner->sst_size = 0; /* its data is in the midst of an operation */
+    if (!joiner->sst_size) atomic_store(&rep->awaits_snapshot, false);
     if (joiner->sst_size || is_same) return 0;
     node_leave(rep, "A full state transfer is needed, but the server is running already: restart it");
     return -ECANCELED;

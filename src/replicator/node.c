@@ -333,6 +333,7 @@ static void forget_connection(struct replicator *rep, const char *donor) {
     /* A corrupt node has no position and no history any more; the saved state remembers until a snapshot has come. */
     atomic_store(&rep->is_corrupt, false);
     atomic_store(&rep->is_failed, false);
+    atomic_store(&rep->awaits_snapshot, false);
     transfer_reset(rep);
     pthread_mutex_lock(&rep->identity_lock);
     free(rep->donor);

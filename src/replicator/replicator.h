@@ -96,6 +96,7 @@ struct replicator_callbacks {
     int (*sst_donate)(void *ctx, void *recv_ctx, const void *request, size_t size, const struct replicator_gtid *state,
                       bool is_bypass);
     int (*synced)(void *ctx);
+    void (*no_state)(void *ctx); /* the snapshot that sst_request prepared for will not come; the final view follows */
     void (*event)(void *ctx, const char *name, const char *json); /* event service; may do nothing */
     bool (*is_allowed)(void *ctx, const char *host);              /* allowlist */
 };

@@ -50,13 +50,37 @@ static void *run_applier(void *arg) {
     return NULL;
 }
 
+struct connect_call {
+    struct fake_server *server;
+    const char *url;
+    bool is_bootstrap;
+    int rc;
+};
+
+static void *run_connect(void *arg) {
+    struct connect_call *call = arg;
+    struct abi_table *t = &call->server->t;
+    call->rc = t->connect(t, "fake", call->url, "", call->is_bootstrap);
+    return NULL;
+}
+
+/* As a running server does it. In the process's main thread it would be a server that starts, which the provider ends with
+ * the process when its state does not come. */
+static int connect_in_a_thread(struct fake_server *server, const char *url, bool is_bootstrap) {
+    struct connect_call call = {server, url, is_bootstrap, 0};
+    pthread_t thread;
+    pthread_create(&thread, NULL, run_connect, &call);
+    pthread_join(thread, NULL);
+    return call.rc;
+}
+
 int fake_connect(struct fake_server *server, const char *address, bool is_bootstrap) {
     char url[256];
     pthread_mutex_lock(&server->state_lock);
     server->is_final = server->is_synced = server->is_primary = false;
     pthread_mutex_unlock(&server->state_lock);
     snprintf(url, sizeof(url), "gcomm://%s", address);
-    int rc = server->t.connect(&server->t, "fake", url, "", is_bootstrap);
+    int rc = connect_in_a_thread(server, url, is_bootstrap);
     if (rc) return rc;
     server->applier_count = FAKE_APPLIERS;
     atomic_store(&server->receivers, FAKE_APPLIERS);
