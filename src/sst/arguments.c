@@ -17,7 +17,8 @@ static const struct {
     {"wsrep_sst_xebec", SST_METHOD_XEBEC},         {"wsrep_sst_xtrabackup-v2", SST_METHOD_BACKUP},
     {"wsrep_sst_xtrabackup", SST_METHOD_BACKUP},   {"wsrep_sst_mariabackup", SST_METHOD_BACKUP},
     {"wsrep_sst_xebec_backup", SST_METHOD_BACKUP}, {"wsrep_sst_rsync", SST_METHOD_RSYNC},
-    {"wsrep_sst_xebec_rsync", SST_METHOD_RSYNC},   {"wsrep_sst_mysqldump", SST_METHOD_MYSQLDUMP},
+    {"wsrep_sst_xebec_rsync", SST_METHOD_RSYNC},   {"wsrep_sst_rsync_wan", SST_METHOD_RSYNC},
+    {"wsrep_sst_mysqldump", SST_METHOD_MYSQLDUMP},
 };
 
 static int find_method(struct sst_arguments *arguments, const char *path, struct xb_error *error) {

@@ -83,7 +83,7 @@ static int run_stage(struct transfer *t, struct words *command, const char *stag
     int64_t start_ns = xb_clock_monotonic_ns();
     int log = open_log(t, stage, path);
     int rc = command->failed ? xb_fail(error, -ENOMEM, "no memory") : 0;
-    if (rc == 0) rc = child_start(&child, &(struct child_spec){command->items, -1, log, log, NULL}, error);
+    if (rc == 0) rc = child_start(&child, &(struct child_spec){command->items, -1, log, log, NULL, 0}, error);
     if (log >= 0) close(log);
     if (rc) return rc;
     rc = child_wait(&child, &t->watch, XB_NEVER, error);
@@ -154,7 +154,7 @@ int backup_source_start(struct backup_source *source, struct transfer *t, struct
         snprintf(password, sizeof(password), "MYSQL_PWD=%s", t->settings.account_password);
         rc = child_start(
             &source->child,
-            &(struct child_spec){command.items, -1, ends[1], log, t->settings.account_password[0] ? password : NULL},
+            &(struct child_spec){command.items, -1, ends[1], log, t->settings.account_password[0] ? password : NULL, 0},
             error);
         source->child.name = "mariadb-backup";
     }

@@ -26,10 +26,12 @@ static void become(const struct child_spec *spec, pid_t parent, int report) {
     int in = fcntl(spec->in >= 0 ? spec->in : null, F_DUPFD, 10),
         out = fcntl(spec->out >= 0 ? spec->out : 2, F_DUPFD, 10);
     int err = fcntl(spec->err >= 0 ? spec->err : 2, F_DUPFD, 10);
+    int extra = spec->extra ? fcntl(spec->extra, F_DUPFD, 10) : -1;
     int keep = fcntl(report, F_DUPFD_CLOEXEC, 10);
     if (in < 0 || out < 0 || err < 0 || keep < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(127);
     if (dup3(keep, 3, O_CLOEXEC) < 0) _exit(127);
-    syscall(SYS_close_range, 4u, ~0u, 0u);
+    if (spec->extra && (extra < 0 || dup2(extra, CHILD_EXTRA_FD) < 0)) _exit(127);
+    syscall(SYS_close_range, spec->extra ? CHILD_EXTRA_FD + 1u : CHILD_EXTRA_FD + 0u, ~0u, 0u);
     if (spec->variable) putenv((char *)spec->variable);
     execvp(spec->arguments[0], spec->arguments);
     int code = errno;

@@ -17,10 +17,13 @@ struct child {
     const char *name; /* for messages */
 };
 
+#define CHILD_EXTRA_FD 4
+
 struct child_spec {
     char *const *arguments; /* [0] is looked up in PATH */
     int in, out, err;       /* -1: in /dev/null, out and err our standard error */
     const char *variable;   /* "NAME=value" for its environment; NULL: none */
+    int extra;              /* is its descriptor CHILD_EXTRA_FD; 0: none */
 };
 
 /* -> 0, -ENOENT (no such program), or another negative errno with *error */

@@ -150,7 +150,7 @@ static int clean_directory(const char *directory, const char *pattern, struct xb
 }
 
 /* Binary logs may lie anywhere: BASE.000001 and so on, and the index. */
-static void remove_binary_logs(const struct sst_arguments *arguments) {
+void datadir_remove_binary_logs(const struct sst_arguments *arguments) {
     char pattern[SST_PATH_SIZE];
     glob_t found;
     if (!arguments->binlog || !arguments->binlog[0]) return;
@@ -169,7 +169,7 @@ static void remove_binary_logs(const struct sst_arguments *arguments) {
 
 int datadir_clean(const struct sst_settings *s, const struct sst_arguments *arguments, struct xb_error *error) {
     const char *paths[] = {arguments->datadir, s->data_home, s->undo_dir, s->log_dir, s->aria_dir};
-    remove_binary_logs(arguments);
+    datadir_remove_binary_logs(arguments);
     int rc = 0;
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]) && rc == 0; i++)
         if (paths[i][0]) rc = clean_directory(paths[i], s->clean_pattern, error);
@@ -179,19 +179,38 @@ int datadir_clean(const struct sst_settings *s, const struct sst_arguments *argu
 /* nftw has no context: the program counts one directory at a time, in one thread. */
 static _Thread_local uint64_t counted_bytes;
 
-static int count_entry(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
-    static const char *const patterns[] = {"*.ibd", "*.MYI", "*.MYD", "*.MAI", "*.MAD", "ibdata*", "undo[0-9]*"};
-    for (size_t i = 0; flag == FTW_F && i < sizeof(patterns) / sizeof(patterns[0]); i++)
-        if (fnmatch(patterns[i], path + ftw->base, 0) == 0) counted_bytes += (uint64_t)st->st_size;
+static bool is_one_of(const char *name, const char *const *patterns) {
+    for (; *patterns; patterns++)
+        if (fnmatch(*patterns, name, 0) == 0) return true;
+    return false;
+}
+
+static int count_tables(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
+    static const char *const patterns[] = {"*.ibd", "*.MYI", "*.MYD", "*.MAI", "*.MAD", "ibdata*", "undo[0-9]*", NULL};
+    if (flag == FTW_F && is_one_of(path + ftw->base, patterns)) counted_bytes += (uint64_t)st->st_size;
     return 0;
 }
 
-uint64_t datadir_footprint(const struct sst_settings *s, const char *datadir) {
-    const char *paths[] = {datadir, s->data_home, s->undo_dir};
+static int count_files(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
+    static const char *const patterns[] = {"ibdata*", "undo[0-9]*", "ib_logfile*", "aria_log*", NULL};
+    if (flag == FTW_F && (ftw->level > 1 || is_one_of(path + ftw->base, patterns)))
+        counted_bytes += (uint64_t)st->st_size;
+    return 0;
+}
+
+static uint64_t count_in(const char *const *paths, size_t count, __nftw_func_t counter) {
     counted_bytes = 0;
-    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
-        if (paths[i][0]) nftw(paths[i], count_entry, 32, FTW_PHYS);
+    for (size_t i = 0; i < count; i++)
+        if (paths[i][0]) nftw(paths[i], counter, 32, FTW_PHYS);
     return counted_bytes;
+}
+
+uint64_t datadir_footprint(const struct sst_settings *s, const char *datadir) {
+    return count_in((const char *const[]){datadir, s->data_home, s->undo_dir}, 3, count_tables);
+}
+
+uint64_t datadir_file_bytes(const struct sst_settings *s, const char *datadir) {
+    return count_in((const char *const[]){datadir, s->data_home, s->undo_dir, s->log_dir, s->aria_dir}, 5, count_files);
 }
 
 uint64_t datadir_free_bytes(const char *path) {

@@ -22,9 +22,12 @@ int datadir_make_directories(const struct sst_settings *settings, struct xb_erro
 bool datadir_is_kept(const char *path, const char *pattern);
 /* Removes the old data of all the server's directories, binary logs included. */
 int datadir_clean(const struct sst_settings *settings, const struct sst_arguments *arguments, struct xb_error *error);
+void datadir_remove_binary_logs(const struct sst_arguments *arguments);
 int datadir_remove_tree(const char *path); /* fine if it is not there */
 /* Bytes that a backup will have to copy. */
 uint64_t datadir_footprint(const struct sst_settings *settings, const char *datadir);
+/* Bytes of the files that rsync copies. */
+uint64_t datadir_file_bytes(const struct sst_settings *settings, const char *datadir);
 uint64_t datadir_free_bytes(const char *path);
 
 #endif

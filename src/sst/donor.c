@@ -4,6 +4,7 @@
 #include "sst/datadir.h"
 #include "sst/flow.h"
 #include "sst/magic.h"
+#include "sst/reach.h"
 #include "sst/transfer.h"
 
 #include "base/clock.h"
@@ -14,30 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HANDSHAKE_NS (10 * XB_SECOND)
 #define ANSWER_SIZE 512
-
-/* The name that the joiner's certificate must carry, if any (section 8.1). */
-static bool is_name_right(const struct transfer *t, const struct stream *stream) {
-    const struct sst_settings *s = &t->settings;
-    if (!s->is_peer_verified || s->encrypt == 2 || s->ssl_mode == SST_SSL_VERIFY_CA) return true;
-    if (s->remote_name[0]) return stream_has_name(stream, s->remote_name);
-    if (s->encrypt == 4) return true;
-    return stream_has_name(stream, t->address.host) ||
-           (strncmp(t->address.host, "127.", 4) == 0 && stream_has_name(stream, "localhost"));
-}
-
-static int connect_joiner(struct transfer *t, struct stream *stream, struct xb_error *error) {
-    int rc =
-        stream_connect(stream, &t->address, &t->watch, xb_clock_monotonic_ns() + t->settings.donor_timeout_ns, error);
-    if (rc == 0)
-        rc = stream_start_client(stream, t->tls, t->settings.encrypt, xb_clock_monotonic_ns() + HANDSHAKE_NS, error);
-    if (rc == 0 && t->tls && !is_name_right(t, stream))
-        rc = xb_fail(error, -EPROTO, "the certificate '%s' of the joiner %s is not made out to '%s'", stream->subject,
-                     stream->peer, t->settings.remote_name[0] ? t->settings.remote_name : t->address.host);
-    stream->idle_ns = t->settings.idle_timeout_ns;
-    return rc;
-}
 
 /* What the joiner said at the end of a stage. */
 static int read_answer(const char *answer, bool is_ours_expected, bool *is_ours, struct xb_error *error) {
@@ -58,7 +36,7 @@ static int send_stage(struct transfer *t, const struct flow_source *source, stru
                       bool is_ours_expected, bool *is_ours, struct xb_error *error) {
     struct stream stream = {.fd = -1};
     char answer[ANSWER_SIZE] = "";
-    int rc = connect_joiner(t, &stream, error);
+    int rc = reach_joiner(t, &stream, error);
     if (rc == 0) rc = flow_send(t, &stream, source, progress, answer, sizeof(answer), error);
     bool has_reason = strncmp(answer, "XEBEC-SST ", 10) == 0;
     if (rc == 0 || has_reason) {
@@ -98,7 +76,7 @@ static int send_magic(struct transfer *t, uint64_t total, bool *is_ours, struct 
 static void give_up(struct transfer *t) {
     struct stream stream = {.fd = -1};
     struct xb_error ignored = {0};
-    if (watch_check(&t->watch, &ignored) == 0 && connect_joiner(t, &stream, &ignored) == 0)
+    if (watch_check(&t->watch, &ignored) == 0 && reach_joiner(t, &stream, &ignored) == 0)
         stream_close_with(&stream, "-");
     stream_close(&stream);
 }

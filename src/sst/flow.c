@@ -109,7 +109,7 @@ static int start_filter(struct filter *f, struct transfer *t, const char *what, 
         close(in[1]);
         return rc;
     }
-    rc = child_start(&f->child, &(struct child_spec){f->command.items, in[0], out[1], -1, NULL}, error);
+    rc = child_start(&f->child, &(struct child_spec){f->command.items, in[0], out[1], -1, NULL, 0}, error);
     close(in[0]);
     close(out[1]);
     f->in = in[1];

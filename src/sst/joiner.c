@@ -24,7 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MODULE "xtrabackup_sst"
+#define MODULE "xtrabackup_sst//1"
 #define SPACE_TO_PREPARE ((uint64_t)1 << 30)
 
 /* ---- the first stage */
@@ -82,30 +82,36 @@ int joiner_make_secret(struct joiner *joiner, struct xb_error *error) {
     return 0;
 }
 
-int joiner_say_ready(struct joiner *joiner, const char *name, const char *module, struct xb_error *error) {
+int joiner_say_ready(struct joiner *joiner, const char *name, const char *path, struct xb_error *error) {
     const struct sst_address *a = &joiner->transfer->address;
     const char *open = a->is_ip6 ? "[" : "", *close_ = a->is_ip6 ? "]" : "";
     uint16_t port = stream_port(joiner->listen_fd);
     if (joiner->secret[0])
-        return transfer_say(joiner->transfer, error, "ready %s:%s@%s%s%s:%u/%s//1", name, joiner->secret, open, a->host,
-                            close_, port, module);
-    return transfer_say(joiner->transfer, error, "ready %s%s%s:%u/%s//1", open, a->host, close_, port, module);
+        return transfer_say(joiner->transfer, error, "ready %s:%s@%s%s%s:%u/%s", name, joiner->secret, open, a->host,
+                            close_, port, path);
+    return transfer_say(joiner->transfer, error, "ready %s%s%s:%u/%s", open, a->host, close_, port, path);
+}
+
+bool joiner_has_plain_name(const struct joiner *joiner, char name[STREAM_TEXT_SIZE]) {
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    return stream_tls_common_name(joiner->transfer->tls, name) == 0 && !name[strspn(name, allowed)];
+}
+
+int joiner_make_named_secret(struct joiner *joiner, char name[STREAM_TEXT_SIZE], struct xb_error *error) {
+    if (joiner_has_plain_name(joiner, name)) return joiner_make_secret(joiner, error);
+    return xb_fail(
+        error, -EINVAL,
+        "ssl-mode=VERIFY_* needs a certificate whose common name has only letters, digits and '._-': the one "
+        "of '%s' has not",
+        joiner->transfer->settings.cert);
 }
 
 static int announce(struct joiner *joiner, struct xb_error *error) {
     char name[STREAM_TEXT_SIZE] = "";
     struct transfer *t = joiner->transfer;
-    if (t->tls && t->settings.ssl_mode >= SST_SSL_VERIFY_CA) {
-        int rc = joiner_make_secret(joiner, error);
-        if (rc) return rc;
-        static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-        if (stream_tls_common_name(t->tls, name) || name[strspn(name, allowed)])
-            return xb_fail(error, -EINVAL,
-                           "ssl-mode=VERIFY_* needs a certificate whose common name has only letters, digits and "
-                           "'._-': the one of '%s' has not",
-                           t->settings.cert);
-    }
-    return joiner_say_ready(joiner, name, MODULE, error);
+    int rc = 0;
+    if (t->tls && t->settings.ssl_mode >= SST_SSL_VERIFY_CA) rc = joiner_make_named_secret(joiner, name, error);
+    return rc ? rc : joiner_say_ready(joiner, name, MODULE, error);
 }
 
 static int receive_first(struct joiner *joiner, struct first_stage *first, struct xb_error *error) {

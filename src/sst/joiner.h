@@ -21,8 +21,12 @@ int joiner_run_with(struct transfer *transfer, int (*join_)(struct joiner *joine
 
 int joiner_listen(struct joiner *joiner, struct transfer *transfer, struct xb_error *error);
 int joiner_make_secret(struct joiner *joiner, struct xb_error *error);
-/* The first line for the server; name and secret go with it if there is a secret. */
-int joiner_say_ready(struct joiner *joiner, const char *name, const char *module, struct xb_error *error);
+/* The common name of the own certificate; true if it can stand in an address. */
+bool joiner_has_plain_name(const struct joiner *joiner, char name[STREAM_TEXT_SIZE]);
+/* A secret that goes with that name; -EINVAL if the name cannot stand in an address. */
+int joiner_make_named_secret(struct joiner *joiner, char name[STREAM_TEXT_SIZE], struct xb_error *error);
+/* The first line for the server; name and secret go with it if there is a secret. path: module[/lsn/version]. */
+int joiner_say_ready(struct joiner *joiner, const char *name, const char *path, struct xb_error *error);
 int joiner_make_directory(struct joiner *joiner, struct xb_error *error);
 int joiner_give_up_old_data(void *joiner, struct xb_error *error); /* once; for unpack_new as well */
 int joiner_check_backup(struct joiner *joiner, struct xb_error *error);

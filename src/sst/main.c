@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* xebec-sst: the state transfer program of all methods; the name by which it is called chooses (spec 08 section 2). */
+#include "sst/mysqldump.h"
+#include "sst/relay.h"
+#include "sst/rsync.h"
 #include "sst/transfer.h"
 #include "sst/xebec.h"
 
@@ -69,19 +72,24 @@ static int run(struct transfer *t, struct xb_error *error) {
         return a->role == SST_JOINER ? joiner_run(t, error) : donor_run(t, error);
     case SST_METHOD_XEBEC:
         return a->role == SST_JOINER ? xebec_joiner_run(t, error) : xebec_donor_run(t, error);
-    default:
-        return xb_fail(error, -EINVAL, "the method of '%s' is not available in this version", a->program);
+    case SST_METHOD_RSYNC:
+        return a->role == SST_JOINER ? rsync_joiner_run(t, error) : rsync_donor_run(t, error);
+    case SST_METHOD_MYSQLDUMP:
+        break;
     }
+    return mysqldump_donor_run(t, error);
 }
 
 /* The joiner waits for a donor that will not come. */
 static void tell_joiner(const struct transfer *t) {
-    bool is_heard = t->arguments->method == SST_METHOD_BACKUP || t->arguments->method == SST_METHOD_XEBEC;
-    if (t->arguments->role == SST_DONOR && is_heard && t->address.version[0])
+    bool is_heard = t->arguments->method == SST_METHOD_RSYNC || t->address.version[0];
+    if (t->arguments->role == SST_DONOR && is_heard && t->arguments->method != SST_METHOD_MYSQLDUMP &&
+        t->address.host[0])
         stream_tell_failure(&t->address, &t->watch);
 }
 
 int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], RELAY_WORD) == 0) return relay_main();
     struct xb_log log = {.write = write_log};
     struct xb_error error = {0};
     struct sst_arguments arguments;

@@ -202,6 +202,28 @@ static const char *environment(const char *name) {
     return text && strcmp(text, "(null)") ? text : "";
 }
 
+static int read_binlog_count(struct sst_settings *s, struct xb_error *error) {
+    const char *text = sst_options_get(&s->options, "mysqld*,sst", "sst-max-binlogs");
+    const char *digits = text ? text + (*text == '-') : "1";
+    size_t size = strspn(digits, "0123456789");
+    if (size == 0 || size > 9 || digits[size])
+        return xb_fail(error, -EINVAL, "sst-max-binlogs='%s' is not a number", text);
+    s->max_binlogs = text ? strtoll(text, NULL, 10) : 1;
+    return 0;
+}
+
+static int check_method(const struct sst_settings *s, enum sst_method method, struct xb_error *error) {
+    if (method == SST_METHOD_XEBEC && s->encrypt != 4)
+        return xb_fail(error, -EINVAL,
+                       "method xebec is always encrypted and verified on both sides: set ssl-ca, ssl-cert and ssl-key "
+                       "(in [mysqld] or [sst]), and no other encrypt than 4 (it is %d)",
+                       s->encrypt);
+    if ((method == SST_METHOD_RSYNC || method == SST_METHOD_MYSQLDUMP) && s->encrypt == 1)
+        return xb_fail(error, -EINVAL,
+                       "this method knows no encrypt=1: set encrypt=4 with ssl-ca, ssl-cert and ssl-key");
+    return 0;
+}
+
 static void read_backup(struct sst_settings *s, const struct sst_arguments *arguments) {
     s->backup_options = sst_options_get(&s->options, BACKUP, "inno-backup-opts");
     s->apply_options = sst_options_get(&s->options, BACKUP, "inno-apply-opts");
@@ -227,13 +249,9 @@ int sst_settings_apply(struct sst_settings *s, const struct sst_arguments *argum
     if (rc == 0 && s->encrypt >= 2) rc = check_files(s, error);
     if (rc == 0 && s->encrypt == 1) rc = read_symmetric(s, error);
     if (rc == 0) rc = read_transfer(s, error);
+    if (rc == 0) rc = read_binlog_count(s, error);
     if (rc == 0) read_backup(s, arguments);
-    if (rc == 0 && arguments->method == SST_METHOD_XEBEC && s->encrypt != 4)
-        rc = xb_fail(error, -EINVAL,
-                     "method xebec is always encrypted and verified on both sides: set ssl-ca, ssl-cert and ssl-key "
-                     "(in [mysqld] or [sst]), and no other encrypt than 4 (it is %d)",
-                     s->encrypt);
-    return rc;
+    return rc ? rc : check_method(s, arguments->method, error);
 }
 
 int sst_settings_load(struct sst_settings *settings, const struct sst_arguments *arguments, struct xb_error *error) {

@@ -26,6 +26,7 @@ struct sst_settings {
     bool is_progress_shown;
     int64_t initial_timeout_ns, donor_timeout_ns; /* 0: none */
     int64_t idle_timeout_ns;                      /* 0: only a vanished peer ends a transfer */
+    int64_t max_binlogs;                          /* that method rsync sends, -1: all */
     const char *backup_options, *apply_options, *move_options, *use_memory, *backup_threads, *tmpdir, *clean_pattern;
     char data_home[SST_PATH_SIZE], undo_dir[SST_PATH_SIZE], log_dir[SST_PATH_SIZE],
         aria_dir[SST_PATH_SIZE];               /* "": the datadir */

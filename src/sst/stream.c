@@ -32,14 +32,17 @@ static int fail_socket(const struct stream *stream, int code, struct xb_error *e
     return xb_fail(error, -code, "the connection to %s broke: %s", stream->peer, strerror(code));
 }
 
-/* After an SSL call: -> 0 the descriptor is ready for the next try, 1 the peer ended the stream, or negative. */
-int stream_retry(struct stream *stream, int result, int64_t deadline_ns, struct xb_error *error) {
+/* After an SSL call that did not succeed: -> -EAGAIN with what to wait for, 1 the peer ended the stream, or negative.
+ */
+static int explain_ssl(struct stream *stream, int result, short *want, struct xb_error *error) {
     int saved = errno;
     switch (SSL_get_error(stream->ssl, result)) {
     case SSL_ERROR_WANT_READ:
-        return stream_wait(stream, POLLIN, deadline_ns, error);
+        *want = POLLIN;
+        return -EAGAIN;
     case SSL_ERROR_WANT_WRITE:
-        return stream_wait(stream, POLLOUT, deadline_ns, error);
+        *want = POLLOUT;
+        return -EAGAIN;
     case SSL_ERROR_ZERO_RETURN:
         return 1;
     case SSL_ERROR_SYSCALL:
@@ -49,22 +52,48 @@ int stream_retry(struct stream *stream, int result, int64_t deadline_ns, struct 
     }
 }
 
+int stream_retry(struct stream *stream, int result, int64_t deadline_ns, struct xb_error *error) {
+    short want;
+    int rc = explain_ssl(stream, result, &want, error);
+    return rc == -EAGAIN ? stream_wait(stream, want, deadline_ns, error) : rc;
+}
+
+ssize_t stream_try_read(struct stream *stream, void *to, size_t size, short *want, struct xb_error *error) {
+    if (stream->ssl) {
+        size_t n = 0;
+        ERR_clear_error();
+        int ok = SSL_read_ex(stream->ssl, to, size, &n);
+        if (ok > 0) return (ssize_t)n;
+        int rc = explain_ssl(stream, ok, want, error);
+        return rc == 1 ? 0 : rc;
+    }
+    ssize_t n = recv(stream->fd, to, size, 0);
+    *want = POLLIN;
+    if (n >= 0) return n;
+    return errno == EAGAIN || errno == EINTR ? -EAGAIN : fail_socket(stream, errno, error);
+}
+
+ssize_t stream_try_write(struct stream *stream, const void *data, size_t size, short *want, struct xb_error *error) {
+    if (stream->ssl) {
+        size_t n = 0;
+        ERR_clear_error();
+        int ok = SSL_write_ex(stream->ssl, data, size, &n);
+        if (ok > 0) return (ssize_t)n;
+        int rc = explain_ssl(stream, ok, want, error);
+        return rc == 1 ? xb_fail(error, -EPIPE, "%s closed the connection", stream->peer) : rc;
+    }
+    ssize_t n = send(stream->fd, data, size, MSG_NOSIGNAL);
+    *want = POLLOUT;
+    if (n >= 0) return n;
+    return errno == EAGAIN || errno == EINTR ? -EAGAIN : fail_socket(stream, errno, error);
+}
+
 static ssize_t read_some(struct stream *stream, void *to, size_t size, int64_t deadline_ns, struct xb_error *error) {
     for (;;) {
-        int rc;
-        if (stream->ssl) {
-            size_t n = 0;
-            ERR_clear_error();
-            int ok = SSL_read_ex(stream->ssl, to, size, &n);
-            if (ok > 0) return (ssize_t)n;
-            rc = stream_retry(stream, ok, deadline_ns, error);
-            if (rc == 1) return 0;
-        } else {
-            ssize_t n = recv(stream->fd, to, size, 0);
-            if (n >= 0) return n;
-            if (errno != EAGAIN && errno != EINTR) return fail_socket(stream, errno, error);
-            rc = stream_wait(stream, POLLIN, deadline_ns, error);
-        }
+        short want;
+        ssize_t n = stream_try_read(stream, to, size, &want, error);
+        if (n != -EAGAIN) return n;
+        int rc = stream_wait(stream, want, deadline_ns, error);
         if (rc) return rc;
     }
 }
@@ -90,30 +119,18 @@ int stream_read_all(struct stream *stream, void *to, size_t size, struct xb_erro
 
 int stream_write(struct stream *stream, const void *data, size_t size, struct xb_error *error) {
     while (size > 0) {
-        size_t written = 0;
-        int rc = 0;
-        if (stream->ssl) {
-            ERR_clear_error();
-            int ok = SSL_write_ex(stream->ssl, data, size, &written);
-            if (ok <= 0) rc = stream_retry(stream, ok, XB_NEVER, error);
-            if (rc == 1) rc = xb_fail(error, -EPIPE, "%s closed the connection", stream->peer);
-        } else {
-            ssize_t n = send(stream->fd, data, size, MSG_NOSIGNAL);
-            if (n >= 0)
-                written = (size_t)n;
-            else if (errno == EAGAIN || errno == EINTR)
-                rc = stream_wait(stream, POLLOUT, XB_NEVER, error);
-            else
-                rc = fail_socket(stream, errno, error);
-        }
+        short want;
+        ssize_t n = stream_try_write(stream, data, size, &want, error);
+        int rc = n == -EAGAIN ? stream_wait(stream, want, XB_NEVER, error) : n < 0 ? (int)n : 0;
         if (rc) return rc;
-        data = (const char *)data + written;
-        size -= written;
+        if (n < 0) continue;
+        data = (const char *)data + n;
+        size -= (size_t)n;
     }
     return 0;
 }
 
-static void say_end(struct stream *stream) {
+void stream_say_end(struct stream *stream) {
     if (stream->ssl && SSL_is_init_finished(stream->ssl)) {
         ERR_clear_error();
         SSL_shutdown(stream->ssl);
@@ -125,7 +142,7 @@ int stream_finish(struct stream *stream, char *answer, size_t size, int64_t dead
     size_t used = 0;
     char scratch[512];
     ssize_t n;
-    say_end(stream);
+    stream_say_end(stream);
     while ((n = read_some(stream, scratch, sizeof(scratch), deadline_ns, error)) > 0) {
         size_t take = (size_t)n < size - 1 - used ? (size_t)n : size - 1 - used;
         memcpy(answer + used, scratch, take);
@@ -153,7 +170,7 @@ void stream_close_with(struct stream *stream, const char *line) {
     struct xb_error ignored;
     int64_t deadline_ns = xb_clock_monotonic_ns() + CLOSE_WAIT_NS;
     if (line[0]) stream_write(stream, line, strlen(line), &ignored);
-    say_end(stream);
+    stream_say_end(stream);
     /* Unread data would turn our close into a reset, which overtakes the line. */
     while (xb_clock_monotonic_ns() < deadline_ns) {
         ssize_t n = recv(stream->fd, scratch, sizeof(scratch), 0);

@@ -81,6 +81,11 @@ bool stream_has_pending(const struct stream *stream); /* read bytes that the des
 int stream_read_all(struct stream *stream, void *to, size_t size,
                     struct xb_error *error); /* -ECONNRESET: ended before */
 int stream_write(struct stream *stream, const void *data, size_t size, struct xb_error *error);
+/* Both without waiting: -> bytes (0 when reading: the peer ended the stream), -EAGAIN with the events (poll's) in
+ * *want, or negative with *error. */
+ssize_t stream_try_read(struct stream *stream, void *to, size_t size, short *want, struct xb_error *error);
+ssize_t stream_try_write(struct stream *stream, const void *data, size_t size, short *want, struct xb_error *error);
+void stream_say_end(struct stream *stream); /* nothing more will be written */
 /*
  * The end of what we send: says so, then waits for the peer's end, for it says whether it took everything. What it says
  * meanwhile goes to `answer` (size bytes with NUL). -> 0 the peer ended in order

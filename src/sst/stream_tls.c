@@ -290,12 +290,11 @@ int stream_start_server(struct stream *stream, struct stream_tls *tls, int encry
     if (n < 0) return (int)n;
     if (n == 0) return xb_fail(error, -ECONNRESET, "%s connected and closed", stream->peer);
     if (strcmp(line, FAILURE_LINE) == 0)
-        return xb_fail(error, -EPROTOTYPE,
-                       "%s says that the donor failed before it could send anything: see the donor's log",
-                       stream->peer);
+        return xb_fail(error, -EPROTOTYPE, "%s says that the donor failed: see the donor's log", stream->peer);
     bool is_hello = first == HELLO_BYTE;
     snprintf(line, sizeof(line), MODE_LINE "%d\n", encrypt);
-    if (is_hello != (tls != NULL) && (tls == NULL || first == 'X' || first == 'S')) {
+    bool is_plain_donor = first == 'X' || first == 'S' || first == '@'; /* a container, salted, rsync */
+    if (is_hello != (tls != NULL) && (tls == NULL || is_plain_donor)) {
         fail_mode(stream, encrypt, is_hello ? "2, 3 or 4 (TLS)" : first == 'S' ? "1 (symmetric)" : "0 (plain)", error);
         stream_close_with(stream, line);
         return error->code;

@@ -48,7 +48,7 @@ void transfer_report(struct transfer *transfer, struct progress *progress, uint6
 
 int transfer_load_tls(struct transfer *transfer, struct xb_error *error) {
     const struct sst_settings *s = &transfer->settings;
-    if (!s->is_tls) return 0;
+    if (!s->is_tls || transfer->tls) return 0;
     struct stream_tls_config config = {s->cert,
                                        s->key,
                                        s->ca,

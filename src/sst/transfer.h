@@ -29,7 +29,7 @@ int transfer_say(struct transfer *transfer, struct xb_error *error, const char *
     __attribute__((format(printf, 3, 4)));
 /* Counts, and about once a second reports: to the log, and to the server if it listens. */
 void transfer_report(struct transfer *transfer, struct progress *progress, uint64_t bytes);
-/* The TLS context of the settings, if the mode is one of TLS. */
+/* The TLS context of the settings, if the mode is one of TLS; once. */
 int transfer_load_tls(struct transfer *transfer, struct xb_error *error);
 
 /* The two roles of the methods xtrabackup and mariabackup, and of the method xebec. */

@@ -97,19 +97,26 @@ static int timeout_ms(int64_t deadline_ns) {
     return ms > INT32_MAX ? INT32_MAX : (int)ms;
 }
 
-int watch_wait(const struct watch *watch, int fd, short events, int64_t deadline_ns, struct xb_error *error) {
-    struct pollfd fds[] = {
-        {watch->parent_fd, POLLIN, 0}, {watch->signal_fd, POLLIN, 0}, {watch->stop_fd, POLLIN, 0}, {fd, events, 0}};
+int watch_poll(const struct watch *watch, const struct pollfd wanted[2], int64_t deadline_ns, struct xb_error *error) {
+    struct pollfd fds[] = {{watch->parent_fd, POLLIN, 0},
+                           {watch->signal_fd, POLLIN, 0},
+                           {watch->stop_fd, POLLIN, 0},
+                           wanted[0],
+                           wanted[1]};
     for (;;) {
-        int ready = poll(fds, 4, timeout_ms(deadline_ns));
+        int ready = poll(fds, 5, timeout_ms(deadline_ns));
         if (ready < 0 && errno != EINTR) return xb_fail(error, -errno, "poll failed: %m");
         if (ready < 0) continue;
         if (fds[0].revents) return xb_fail(error, -EPIPE, "the server (pid %" PRId64 ") has ended", watch->parent_pid);
         if (fds[1].revents) return xb_fail(error, -EINTR, "ended by a signal");
         if (fds[2].revents) return -ECANCELED;
-        if (fds[3].revents) return 0;
+        if (fds[3].revents || fds[4].revents) return 0;
         if (deadline_ns != XB_NEVER && xb_clock_monotonic_ns() >= deadline_ns) return -ETIMEDOUT;
     }
+}
+
+int watch_wait(const struct watch *watch, int fd, short events, int64_t deadline_ns, struct xb_error *error) {
+    return watch_poll(watch, (struct pollfd[]){{fd, events, 0}, {-1, 0, 0}}, deadline_ns, error);
 }
 
 int watch_check(const struct watch *watch, struct xb_error *error) {

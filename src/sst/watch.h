@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,6 +36,8 @@ void watch_close_fork(struct watch *child);
  * (signal).
  */
 int watch_wait(const struct watch *watch, int fd, short events, int64_t deadline_ns, struct xb_error *error);
+/* The same for two descriptors (fd -1: none): -> 0 one of them is ready. */
+int watch_poll(const struct watch *watch, const struct pollfd wanted[2], int64_t deadline_ns, struct xb_error *error);
 /* The same without waiting: has something happened that ends the work? */
 int watch_check(const struct watch *watch, struct xb_error *error);
 

@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MODULE "xebec_sst"
+#define MODULE "xebec_sst//1"
 #define CONNECTIONS_MAX 64 /* strangers in their handshake count as well */
 #define CANDIDATE_NS (10 * XB_SECOND)
 #define AHEAD (2 * PIECE_WINDOW)

@@ -11,6 +11,7 @@ from lab import ROOT
 
 PROGRAM = os.environ.get("XEBEC_SST", os.path.join(ROOT, "build/release/src/sst/xebec-sst"))
 NAMES = ["wsrep_sst_xebec", "wsrep_sst_xebec_backup", "wsrep_sst_xtrabackup-v2"]
+STUNNEL = os.environ.get("XEBEC_STUNNEL")    # a directory with stunnel in it, for the stock method rsync under TLS
 
 
 def offer(lab):
@@ -23,11 +24,11 @@ def offer(lab):
     lab.path = directory + ":"
 
 
-def use_program(node, is_ours):
-    """The method mariabackup by our program or by the stock one: the server looks into /usr/bin first, so ours is mounted over
+def use_program(node, is_ours, method="mariabackup"):
+    """The method by our program or by the stock one: the server looks into /usr/bin first, so ours is mounted over
     it in a mount namespace of the node's own."""
     node.launcher = ["unshare", "--mount", "sh", "-c",
-                     'mount --bind "$0" /usr/bin/wsrep_sst_mariabackup && exec "$@"', PROGRAM] if is_ours else []
+                     'mount --bind "$0" /usr/bin/wsrep_sst_%s && exec "$@"' % method, PROGRAM] if is_ours else []
 
 
 def tls_config(lab, encrypt, more=""):
@@ -63,14 +64,15 @@ def rejoin(lab, node, schema="sst", limit=150):
     node.start().wait_synced(limit)
     lab.wait_size(len(lab.running()))
     lab.checksums(schema)
-    if node.launcher or not lab.sst == "mariabackup":
+    if node.launcher or lab.sst == "xebec":
         no_leftovers(node)
 
 
 def no_leftovers(*nodes):
     """Neither helper processes nor files of the transfer are left."""
     for n in nodes:
-        left = [f for f in (".sst", "sst_in_progress", "wsrep_sst.pid", "xtrabackup_galera_info", "donor_galera_info", "xebec_sst_info")
+        left = [f for f in (".sst", "sst_in_progress", "wsrep_sst.pid", "xtrabackup_galera_info", "donor_galera_info", "xebec_sst_info", "rsync_sst_complete",
+                                      "rsync_sst.conf", "rsync_sst.log", "wsrep_sst_binlog.tar", "tables_flushed")
                 if os.path.lexists(os.path.join(n.data, f))]
         if left:
             raise Trouble("%s is left in %s" % (left, n.data))
@@ -78,17 +80,29 @@ def no_leftovers(*nodes):
 
 
 def helpers(nodes):
-    """-> command lines of processes that work on a data directory of the nodes and are no server"""
-    found = []
+    """-> command lines of processes that work for a node of these and are no server"""
+    return [line for n in nodes for line in helpers_of(n.dir + "/")]
+
+
+def helpers_of(directory):
+    words = ("wsrep_sst_", "mariadb-backup", "mbstream", "rsync", "mariadb-dump")
+    return [" ".join(line) for _, line in processes() if directory in " ".join(line) and any(w in " ".join(line) for w in words)]
+
+
+def pids_of(program, word):
+    """-> pids of the processes that run the program, with the word in their command line"""
+    return [pid for pid, line in processes() if line[0] == program and word in line]
+
+
+def processes():
+    """-> (pid, words of the command line) of each"""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/%s/cmdline" % pid, "rb") as f:
-                line = f.read().replace(b"\0", b" ").decode(errors="replace")
+                line = f.read().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if any(n.data in line for n in nodes) and any(w in line for w in ("wsrep_sst_", "mariadb-backup", "mbstream")):
-            found.append(line)
-    return found
+        yield int(pid), line
 
 
 def make_certificate(lab, name, common_name, ca="ca", days=365):

@@ -90,10 +90,7 @@ class Node:
     def provider_options(self):
         o = ["base_port=%d" % self.group_port, "gmcast.listen_addr=tcp://%s:%d" % (self.address, self.group_port),
              "ist.recv_addr=%s:%d" % (self.address, self.ist_port), "gcache.size=%s" % self.lab.gcache_size]
-        if self.lab.tls:
-            c = self.lab.certs
-            o += ["socket.ssl_key=%s/server-key.pem" % c, "socket.ssl_cert=%s/server-cert.pem" % c, "socket.ssl_ca=%s/ca.pem" % c]
-        return ";".join(o + [x for x in (self.lab.provider_options, self.extra_options) if x])
+        return ";".join(o + [x for x in (self.lab.tls_options(), self.lab.provider_options, self.extra_options) if x])
 
     def write_config(self):
         lab, c = self.lab, self.lab.certs
@@ -132,7 +129,7 @@ wsrep_node_address={n.address}:{n.group_port}
 wsrep_node_incoming_address={n.address}:{n.port}
 wsrep_sst_method={lab.sst}
 wsrep_sst_receive_address={n.address}:{sst_port}
-wsrep_sst_auth=root:
+wsrep_sst_auth={lab.sst_auth}
 wsrep_slave_threads={lab.slave_threads}
 wsrep_provider_options="{options}"
 {server_tls}{n.extra_config}
@@ -152,6 +149,7 @@ socket={n.dir}/s.sock
         if not os.path.isdir(os.path.join(self.data, "mysql")):
             self.lab.install(self.data)
         self.write_config()
+        self.lab.hand_over()
         command = ["mariadbd", "--defaults-file=%s/my.cnf" % self.dir] + (["--wsrep-new-cluster"] if bootstrap else [])
         environment = dict(os.environ, PATH=self.lab.path + os.environ["PATH"])
         self.process = subprocess.Popen(self.launcher + command + list(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -190,6 +188,10 @@ socket={n.dir}/s.sock
             self.process.kill()
             self.process.wait()
             raise Trouble("%s did not stop within %g s; see %s" % (self.name, limit, self.log_path))
+
+    def wait_no_ddl(self):
+        """Until nothing is under way that would make a killed node ask for a snapshot."""
+        wait_until("%s has finished all DDL" % self.name, lambda: not self.grastate()["uuid"].startswith("00000000-"))
 
     def kill(self):
         self.process.kill()
@@ -238,10 +240,11 @@ socket={n.dir}/s.sock
 
 class Lab:
     def __init__(self, directory, providers, tls=True, sst="mariabackup", provider_options="", slave_threads=4,
-                 gcache_size="64M", cluster="lab", fresh=True):
+                 gcache_size="64M", cluster="lab", fresh=True, user=None):
         self.dir, self.tls, self.sst = os.path.abspath(directory), tls, sst
         self.provider_options, self.slave_threads, self.gcache_size, self.cluster = provider_options, slave_threads, gcache_size, cluster
-        self.user = pwd.getpwuid(os.getuid()).pw_name
+        self.user = user or pwd.getpwuid(os.getuid()).pw_name   # of the servers
+        self.sst_auth = "root:"
         self.certs, self.path = os.path.join(self.dir, "certs"), ""
         self.others = []    # other processes that must not outlive the lab
         if fresh:
@@ -252,6 +255,16 @@ class Lab:
             subprocess.run([os.path.join(ROOT, "scripts/make-certs"), self.certs, cluster], check=True)
         self.nodes = [Node(self, i + 1, p) for i, p in enumerate(providers)]
 
+    def tls_options(self):
+        if not self.tls:
+            return ""
+        return "socket.ssl_key={c}/server-key.pem;socket.ssl_cert={c}/server-cert.pem;socket.ssl_ca={c}/ca.pem".format(c=self.certs)
+
+    def hand_over(self):
+        """A server that root starts for another user needs what root has made."""
+        if self.user != pwd.getpwuid(os.getuid()).pw_name:
+            subprocess.run(["chown", "-R", self.user, self.dir], check=True)
+
     def members(self):
         return ",".join("%s:%d" % (n.address, n.group_port) for n in self.nodes)
 
@@ -259,6 +272,7 @@ class Lab:
         """A fresh data directory; made once in a lab, then copied."""
         template = os.path.join(self.dir, "template")
         if not os.path.isdir(template):
+            self.hand_over()
             done = subprocess.run(["mariadb-install-db", "--no-defaults", "--user=" + self.user, "--skip-test-db",
                                    "--auth-root-authentication-method=normal", "--datadir=" + template,
                                    "--tmpdir=" + self.dir],   # a server that starts clears it of temporary tables: not of another lab's
@@ -272,14 +286,18 @@ class Lab:
         """lab[1] is node 1"""
         return self.nodes[index - 1]
 
-    def start_over(self, providers):
-        """Stops all, and begins again with new empty servers of these providers, where they were."""
+    def renew(self, providers):
+        """Stops all; where they were there are new empty servers of these providers, not started."""
         self.close()
         for n, provider in zip(self.nodes, providers):
             shutil.rmtree(n.dir, ignore_errors=True)
             address, launcher = n.address, n.launcher
             n.__init__(self, n.index, provider)
             n.address, n.launcher = address, launcher
+
+    def start_over(self, providers):
+        """Begins again with new servers of these providers."""
+        self.renew(providers)
         self.start_all()      # by SST, all but the first
         self.wait_size(len(self.nodes))
 
