@@ -4,20 +4,14 @@
  * changes, as from a member that has gone mad. So the changes reach every layer in every state it really has.
  */
 #include "fuzz.h"
-#include "sim/network.h"
+#include "sim/stack.h"
 
-#include "base/clock.h"
-#include "group/group.h"
-
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 enum op { OP_RUN, OP_CHANGE, OP_SUBMIT, OP_CALL, OP_FAULT, OP_COUNT };
 enum { ARG_SKIP = 0x0f, ARG_CUT = 0x10, ARG_TWICE = 0x20 }; /* of OP_CHANGE: messages let through before; cut; repeat */
 
 #define NODES 3
-#define CALENDAR_NS (1700000000 * XB_SECOND)
 #define BUFFER_MAX (1 << 20)
 #define SUBMISSIONS_MAX 32
 
@@ -25,11 +19,8 @@ struct world;
 
 struct node {
     struct world *world;
-    struct group *group;
-    struct xb_random random;
-    int64_t tick_ns;
+    struct stack stack;
     size_t buffers;
-    bool is_up, has_left, is_settling;
 };
 
 struct submission {
@@ -58,10 +49,8 @@ static int index_of(const struct node *node) {
 }
 
 static int64_t now(const struct node *node) {
-    return net_now(node->world->net);
+    return stack_now(&node->stack);
 }
-
-static void settle(struct node *node);
 
 /* ---- what the stack calls */
 
@@ -88,12 +77,6 @@ static int64_t on_cached(void *ctx) {
 
 static void on_causal(void *ctx, void *token, int result, const struct xb_uuid *group_uuid, int64_t seqno) {}
 
-static void on_left(void *ctx, int code, const struct xb_error *error, bool is_conflict) {
-    struct node *node = ctx;
-    fuzz_require(!node->has_left && (code == 0 || error->text[0]));
-    node->has_left = true;
-}
-
 static void on_done(struct gcs_submission *gcs, int result, const struct gcs_action *action) {
     struct submission *submission = gcs->ctx;
     fuzz_require(submission->is_pending);
@@ -101,17 +84,7 @@ static void on_done(struct gcs_submission *gcs, int result, const struct gcs_act
     if (action && action->buf) on_free(submission->node, action->buf);
 }
 
-/* ---- what the network calls */
-
-static void on_accepted(void *ctx, gmcast_conn conn, const char *host) {
-    struct node *node = ctx;
-    group_accepted(node->group, conn, host, now(node));
-}
-
-static void on_connected(void *ctx, gmcast_conn conn) {
-    struct node *node = ctx;
-    if (!node->has_left) group_connected(node->group, conn, now(node));
-}
+/* ---- what comes from the network */
 
 /* Three bytes a change: where, what. Values of "what" above 0xf0 spread over more bytes. */
 static void change(struct world *world, uint8_t *body, size_t size) {
@@ -126,9 +99,9 @@ static void change(struct world *world, uint8_t *body, size_t size) {
 static void on_received(void *ctx, gmcast_conn conn, const uint8_t *body, size_t size) {
     struct node *node = ctx;
     struct world *world = node->world;
-    if (node->has_left) return;
+    struct group *group = node->stack.group;
     if (index_of(node) != 0 || !world->is_armed || world->skip-- > 0) {
-        group_received(node->group, conn, body, size, now(node));
+        group_received(group, conn, body, size, now(node));
         return;
     }
     world->is_armed = false;
@@ -141,84 +114,21 @@ static void on_received(void *ctx, gmcast_conn conn, const uint8_t *body, size_t
         copy = shorter;
         size = cut;
     }
-    group_received(node->group, conn, copy, size, now(node));
-    if (world->arg & ARG_TWICE && !node->has_left) group_received(node->group, conn, copy, size, now(node));
+    group_received(group, conn, copy, size, now(node));
+    if (world->arg & ARG_TWICE && !node->stack.has_left) group_received(group, conn, copy, size, now(node));
     free(copy);
-}
-
-static void on_lost(void *ctx, gmcast_conn conn, int reason) {
-    struct node *node = ctx;
-    if (!node->has_left) group_lost(node->group, conn, reason, now(node));
-}
-
-static void on_settle(void *ctx) {
-    settle(ctx);
-}
-
-static void on_tick(void *ctx, uint64_t arg) {
-    struct node *node = ctx;
-    if (!node->is_up || node->tick_ns != now(node)) return;
-    node->tick_ns = XB_NEVER;
-    settle(node);
-}
-
-static void stop(struct node *node, bool is_silent) {
-    if (!node->is_up) return;
-    net_down(node->world->net, index_of(node), is_silent);
-    node->is_up = false;
-    group_free(node->group);
-    fuzz_require(node->buffers == 0);
-}
-
-static void settle(struct node *node) {
-    if (!node->is_up || node->is_settling) return;
-    node->is_settling = true;
-    int64_t next_ns;
-    for (int rounds = 0; (next_ns = group_tick(node->group, now(node), CALENDAR_NS + now(node))) <= now(node); rounds++)
-        fuzz_require(rounds < 5000);
-    node->is_settling = false;
-    if (node->has_left) {
-        stop(node, false);
-        return;
-    }
-    if (next_ns == XB_NEVER || next_ns >= node->tick_ns) return;
-    node->tick_ns = next_ns;
-    net_at(node->world->net, next_ns, on_tick, node, 0);
 }
 
 /* ---- running */
 
+static void stop(struct node *node, bool is_silent) {
+    stack_stop(&node->stack, is_silent);
+    fuzz_require(node->buffers == 0);
+}
+
 static void start(struct node *node, bool is_bootstrap) {
-    int index = index_of(node);
-    node->is_up = true;
-    node->has_left = false;
-    node->tick_ns = XB_NEVER;
-    struct group_config config = {.is_bootstrap = is_bootstrap, .announce_timeout_ns = 3 * XB_SECOND,
-                                  .linger_ns = 20 * XB_SECOND};
-    char address[NET_ADDRESS_SIZE], others[NODES][NET_ADDRESS_SIZE], name[8];
-    snprintf(name, sizeof(name), "n%d", index);
-    config.gmcast = (struct gmcast_config){.uuid = xb_uuid_new(CALENDAR_NS + now(node), &node->random), .group = "fuzz",
-                                           .checksum = DATAGRAM_CHECKSUM_CRC32C, .peer_timeout_ns = 3 * XB_SECOND,
-                                           .time_wait_ns = 5 * XB_SECOND, .max_initial_reconnect_attempts = INT32_MAX};
-    strcpy(config.gmcast.listen_address, net_address(index, address));
-    evs_options_default(&config.evs);
-    pc_options_default(&config.pc);
-    config.pc.checksum = false; /* or every change would end there */
-    config.gcs = (struct gcs_config){.name = name, .incoming = address, .repl_version_max = 11, .appl_version_max = 4,
-                                     .seqno = -1};
-    gcs_options_default(&config.gcs.options);
-    struct gmcast_io io = net_io(node->world->net, index_of(node));
-    struct gcs_up gcs_up = {node, on_alloc, on_free, on_action, on_cached, on_causal};
-    struct group_up group_up = {.ctx = node, .left = on_left};
-    node->group = group_new(&config, &io, &gcs_up, &group_up, &node->random, NULL, now(node));
-    struct net_process process = {node, on_accepted, on_connected, on_received, on_lost, on_settle};
-    net_up(node->world->net, index, &process);
-    const char *peers[NODES];
-    size_t count = 0;
-    for (int i = 0; i < NODES; i++)
-        if (i != index) peers[count++] = net_address(i, others[i]);
-    group_start(node->group, peers, is_bootstrap ? 0 : count, now(node), CALENDAR_NS + now(node));
-    settle(node);
+    fuzz_require(node->buffers == 0);
+    stack_start(&node->stack, is_bootstrap);
 }
 
 static void run_for(struct world *world, int64_t duration_ns) {
@@ -230,22 +140,22 @@ static void submit(struct world *world, struct node *node, enum gcs_action_type 
     struct submission *submission = NULL;
     for (size_t i = 0; i < SUBMISSIONS_MAX && !submission; i++)
         if (!world->submissions[i].is_pending) submission = &world->submissions[i];
-    if (!submission || !node->is_up) return;
+    if (!submission || !node->stack.group) return;
     *submission = (struct submission){.node = node, .is_pending = true};
     memset(submission->bytes, type == GCS_STATE_REQ ? 0 : salt, sizeof(submission->bytes));
     submission->part = (struct iovec){submission->bytes, size < 1 ? 1 : size};
     submission->gcs = (struct gcs_submission){.type = type, .parts = &submission->part, .part_count = 1,
                                               .done = on_done, .ctx = submission};
-    gcs_submit(group_gcs(node->group), &submission->gcs, now(node));
-    settle(node);
+    gcs_submit(group_gcs(node->stack.group), &submission->gcs, now(node));
+    stack_settle(&node->stack);
 }
 
 static void join(struct node *node) {
     struct gcs_status status;
-    if (!node->is_up) return;
-    gcs_get_status(group_gcs(node->group), &status, now(node));
-    gcs_join(group_gcs(node->group), &status.group_uuid, status.seqno, 0, now(node));
-    settle(node);
+    if (!node->stack.group) return;
+    gcs_get_status(group_gcs(node->stack.group), &status, now(node));
+    gcs_join(group_gcs(node->stack.group), &status.group_uuid, status.seqno, 0, now(node));
+    stack_settle(&node->stack);
 }
 
 static void begin(struct world *world) {
@@ -253,8 +163,11 @@ static void begin(struct world *world) {
     xb_random_seed(&world->random, 1);
     world->net = net_new(&world->random);
     for (int i = 0; i < NODES; i++) {
-        world->nodes[i].world = world;
-        xb_random_seed(&world->nodes[i].random, (uint64_t)i + 1);
+        struct node *node = &world->nodes[i];
+        node->world = world;
+        node->stack = (struct stack){.net = world->net, .host = i, .host_count = NODES, .receive = on_received};
+        node->stack.up = (struct gcs_up){node, on_alloc, on_free, on_action, on_cached, on_causal};
+        xb_random_seed(&node->stack.random, (uint64_t)i + 1);
         for (int to = 0; to < NODES; to++) net_set_delay(world->net, i, to, XB_MS / 10, XB_MS / 5);
     }
     start(&world->nodes[0], true);
@@ -268,7 +181,7 @@ static void begin(struct world *world) {
         run_for(world, 50 * XB_MS);
     }
     struct gcs_status status;
-    gcs_get_status(group_gcs(world->nodes[0].group), &status, net_now(world->net));
+    gcs_get_status(group_gcs(world->nodes[0].stack.group), &status, net_now(world->net));
     fuzz_require(status.member_count == NODES && status.group_state == GCS_PRIMARY);
 }
 
@@ -281,8 +194,8 @@ static void end(struct world *world) {
 /* ---- steps */
 
 static void call(struct world *world, struct node *node, uint8_t kind, const struct fuzz_steps *step) {
-    if (!node->is_up) return;
-    struct gcs *gcs = group_gcs(node->group);
+    if (!node->stack.group) return;
+    struct gcs *gcs = group_gcs(node->stack.group);
     struct gcs_status status;
     gcs_get_status(gcs, &status, now(node));
     switch (kind) {
@@ -291,11 +204,11 @@ static void call(struct world *world, struct node *node, uint8_t kind, const str
     case 2: gcs_vote(gcs, &status.group_uuid, status.seqno, (int64_t)fuzz_number(step, 0, 8), "no", 2, now(node)); break;
     case 3: gcs_causal(gcs, world, now(node)); break;
     case 4: gcs_set_queue_length(gcs, (int64_t)fuzz_number(step, 0, 2), 0, false, now(node)); break;
-    case 5: pc_set_weight(group_pc(node->group), (int)fuzz_number(step, 0, 1), now(node)); break;
-    case 6: pc_bootstrap(group_pc(node->group), now(node)); break;
-    case 7: group_leave(node->group, now(node)); break;
+    case 5: pc_set_weight(group_pc(node->stack.group), (int)fuzz_number(step, 0, 1), now(node)); break;
+    case 6: pc_bootstrap(group_pc(node->stack.group), now(node)); break;
+    case 7: group_leave(node->stack.group, now(node)); break;
     }
-    settle(node);
+    stack_settle(&node->stack);
 }
 
 static void fault(struct world *world, struct node *node, uint8_t kind) {
@@ -308,7 +221,7 @@ static void fault(struct world *world, struct node *node, uint8_t kind) {
         if (index_of(node)) stop(node, true);
         break;
     case 2:
-        if (!node->is_up) start(node, false);
+        if (!node->stack.group) start(node, false);
         break;
     case 3: net_reset(world->net, index_of(node), other); break;
     case 4: net_cut(world->net, index_of(node), other, true); break;
