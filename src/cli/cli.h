@@ -13,6 +13,7 @@
 
 #include <argp.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 /* Documented in xebec(1). */
@@ -38,6 +39,11 @@ void cli_parse(const struct argp_option *options, argp_parser_t parser, const ch
 /* Prints "COMMAND: text" to standard error -> code. */
 int cli_trouble(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* A line of progress at once, unless the answer is to be JSON. */
+void cli_progress(const struct cli_common *common, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+int64_t cli_now_ms(void); /* monotonic */
+
 int cli_cert_init(int argc, char **argv);
 int cli_cert_check(int argc, char **argv);
 int cli_config(int argc, char **argv);
@@ -45,5 +51,6 @@ int cli_deploy(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_audit(int argc, char **argv);
 int cli_rotate(int argc, char **argv);
+int cli_encrypt(int argc, char **argv);
 
 #endif

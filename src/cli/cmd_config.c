@@ -70,7 +70,7 @@ int cli_config(int argc, char **argv) {
     for (int i = 0; result == 0 && i < inventory.node_count; i++) {
         const struct inventory_node *node = &inventory.nodes[i];
         if (config.node && strcmp(node->name, config.node)) continue;
-        char *text = fragment_text(&inventory, node);
+        char *text = fragment_text(&inventory, node, FRAGMENT_CLOSED);
         result = put(&config, node, text, &json, &error);
         free(text);
     }

@@ -65,7 +65,7 @@ static size_t collect(struct deploy *deploy, const struct inventory_node *node, 
     char name[64];
     size_t count = place_list(inventory_certs_of(&deploy->inventory, node), files);
     if (deploy->is_without_fragment) return count;
-    char *text = fragment_text(&deploy->inventory, node);
+    char *text = fragment_text(&deploy->inventory, node, FRAGMENT_CLOSED);
     snprintf(name, sizeof(name), "%s.cnf", node->name);
     char *path = files_join(deploy->scratch, name);
     files_write(path, text, strlen(text), 0644, false, error);

@@ -23,24 +23,30 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SETTLE_MS 15000 /* how long a node may take to show what it has loaded */
+#define SETTLE_MS 15000  /* how long a node may take to show what it has loaded */
+#define RECOVER_MS 60000 /* how long parted nodes may take to find each other and agree */
 #define LOOK_AGAIN_MS 100
 
 struct rotate {
     struct cli_common common;
     const char *inventory_path, *to;
-    bool is_resumed, is_aborted;
+    bool is_resumed, is_aborted, is_recovering;
     struct inventory inventory;
+    struct inventory expired; /* recovering: the same with the certificates that the nodes had */
     struct rotation rotation;
     int set[INVENTORY_NODES_MAX]; /* what each node has loaded */
     char *size;                   /* of the component when it began */
 };
 
-enum { KEY_TO = 0x100, KEY_RESUME, KEY_ABORT };
+enum { KEY_TO = 0x100, KEY_RESUME, KEY_ABORT, KEY_RECOVER };
 
 static const struct argp_option options[] = {
     {"to", KEY_TO, "DIR", 0, "The new certificates, as `xebec cert init DIR` made them for the same nodes", 0},
     {"resume", KEY_RESUME, NULL, 0, "Go on with a rotation that was stopped or killed", 0},
+    {"recover", KEY_RECOVER, NULL, 0,
+     "With --to: the certificates have expired and the nodes refuse each other. All nodes get the new ones at once, "
+     "are told, and must find each other again",
+     0},
     {"abort", KEY_ABORT, NULL, 0, "Go back to the certificates before the rotation", 0},
     {0},
 };
@@ -57,6 +63,9 @@ static error_t parse(int key, char *value, struct argp_state *state) {
     case KEY_ABORT:
         rotate->is_aborted = true;
         return 0;
+    case KEY_RECOVER:
+        rotate->is_recovering = true;
+        return 0;
     case ARGP_KEY_ARG:
         if (rotate->inventory_path) argp_error(state, "one inventory is enough");
         rotate->inventory_path = value;
@@ -65,6 +74,7 @@ static error_t parse(int key, char *value, struct argp_state *state) {
         if (!rotate->inventory_path) argp_error(state, "which inventory?");
         if ((rotate->to != NULL) + rotate->is_resumed + rotate->is_aborted != 1)
             argp_error(state, "one of --to DIR, --resume, --abort");
+        if (rotate->is_recovering && !rotate->to) argp_error(state, "--recover needs --to DIR");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -73,23 +83,6 @@ static error_t parse(int key, char *value, struct argp_state *state) {
 
 static const char *const phase_texts[] = {"", "every node trusts the old and the new CA",
                                           "every node shows its new certificate", "the old CA is dropped"};
-
-static void progress(const struct rotate *rotate, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void progress(const struct rotate *rotate, const char *format, ...) {
-    va_list arguments;
-    if (rotate->common.is_json) return;
-    va_start(arguments, format);
-    vprintf(format, arguments);
-    va_end(arguments);
-    putchar('\n');
-    fflush(stdout);
-}
-
-static int64_t now_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* The server may have loaded either set, if a kill came in between: by TCP its certificate is verified by the one or
  * the other. */
@@ -104,6 +97,7 @@ static struct sql *log_in(struct rotate *rotate, int node, struct xb_error *erro
         if (sql) return sql;
         if (set == 0) *error = one;
     }
+    if (rotate->is_recovering) return sql_open(&rotate->expired, &rotate->inventory.nodes[node], SQL_PINNED, error);
     return NULL;
 }
 
@@ -191,13 +185,13 @@ static int check_state(struct rotate *rotate, int node, struct xb_error *error) 
 
 /* Until it is as it should be, or the time is over. */
 static int check_cluster(struct rotate *rotate, struct xb_error *error) {
-    for (int64_t end = now_ms() + SETTLE_MS;;) {
+    for (int64_t end = cli_now_ms() + SETTLE_MS;;) {
         struct xb_error now = {0};
         int result = 0;
         for (int i = 0; result == 0 && i < rotate->inventory.node_count; i++) result = check_state(rotate, i, &now);
         if (result == 0) result = check_all_pairs(rotate, &now);
         if (result == 0) return 0;
-        if (now_ms() > end) {
+        if (cli_now_ms() > end) {
             *error = now;
             return result;
         }
@@ -242,20 +236,20 @@ static int undo_phase(struct rotate *rotate, int phase, struct xb_error *error) 
 
 static int run_phase(struct rotate *rotate, int phase, struct xb_error *error) {
     int result = 0;
-    progress(rotate, "Phase %d of %d: %s", phase, ROTATION_PHASES, phase_texts[phase]);
+    cli_progress(&rotate->common, "Phase %d of %d: %s", phase, ROTATION_PHASES, phase_texts[phase]);
     for (int i = 0; result == 0 && i < rotate->inventory.node_count; i++) {
         result = change_node(rotate, phase, i, error);
         if (result == 0) result = check_cluster(rotate, error);
         if (result == 0)
-            progress(rotate, "  node %s: done, all nodes take each other's certificates",
-                     rotate->inventory.nodes[i].name);
+            cli_progress(&rotate->common, "  node %s: done, all nodes take each other's certificates",
+                         rotate->inventory.nodes[i].name);
     }
     if (result == 0) {
         rotate->rotation.done = phase;
         return rotation_save(&rotate->rotation, error);
     }
     struct xb_error undoing = {0};
-    progress(rotate, "  FAILED: %s\n  going back to the end of phase %d", error->text, phase - 1);
+    cli_progress(&rotate->common, "  FAILED: %s\n  going back to the end of phase %d", error->text, phase - 1);
     undo_phase(rotate, phase, &undoing);
     return result;
 }
@@ -293,7 +287,7 @@ static int forward(struct rotate *rotate, struct xb_error *error) {
         result = run_phase(rotate, phase, error);
     if (result) return result;
     tell_who_trusts_the_old(rotate);
-    progress(rotate, "Done. Write certs = %s into the inventory.", rotate->rotation.to);
+    cli_progress(&rotate->common, "Done. Write certs = %s into the inventory.", rotate->rotation.to);
     rotation_end(&rotate->rotation);
     return 0;
 }
@@ -302,7 +296,7 @@ static int backward(struct rotate *rotate, struct xb_error *error) {
     int result = 0;
     for (int phase = ROTATION_PHASES; result == 0 && phase >= 1; phase--) {
         if (phase > rotate->rotation.done + 1) continue;
-        progress(rotate, "Undoing phase %d", phase);
+        cli_progress(&rotate->common, "Undoing phase %d", phase);
         result = undo_phase(rotate, phase, error);
         if (result == 0) result = check_cluster(rotate, error);
         if (result == 0 && rotate->rotation.done >= phase) {
@@ -311,8 +305,87 @@ static int backward(struct rotate *rotate, struct xb_error *error) {
         }
     }
     if (result == 0) rotation_end(&rotate->rotation);
-    if (result == 0) progress(rotate, "The cluster has the certificates from before the rotation.");
+    if (result == 0) cli_progress(&rotate->common, "The cluster has the certificates from before the rotation.");
     return result;
+}
+
+/* ---- all certificates have expired */
+
+static void undo_recovery(const struct rotate *rotate, const char *generation) {
+    for (int i = 0; i < rotate->inventory.node_count; i++) {
+        struct xb_error also = {0};
+        if (place_undo(&rotate->inventory, &rotate->inventory.nodes[i], generation, &also))
+            cli_trouble(0, "NOT undone: %s", also.text);
+    }
+}
+
+/* To all nodes or to none. */
+static int place_recovery(struct rotate *rotate, struct xb_error *error) {
+    const struct inventory *inventory = &rotate->inventory;
+    char generation[64];
+    int result = 0;
+    snprintf(generation, sizeof(generation), "recover-%lld-%d", (long long)time(NULL), getpid());
+    for (int i = 0; result == 0 && i < inventory->node_count; i++)
+        result = inspect_set(rotation_set(&rotate->rotation, 0, &inventory->nodes[i]), "; nothing was changed", error);
+    if (result) return result;
+    for (int i = 0; result == 0 && i < inventory->node_count; i++) {
+        struct place_file files[PLACE_FILES_MAX];
+        size_t count = rotation_files(&rotate->rotation, 0, &inventory->nodes[i], files);
+        result = place_stage(inventory, &inventory->nodes[i], generation, files, count, error);
+    }
+    for (int i = 0; result == 0 && i < inventory->node_count; i++)
+        result = place_activate(inventory, &inventory->nodes[i], generation, error);
+    if (result) undo_recovery(rotate, generation);
+    return result;
+}
+
+static int check_recovered(struct rotate *rotate, struct xb_error *error) {
+    int result = 0;
+    free(rotate->size);
+    rotate->size = NULL;
+    for (int i = 0; result == 0 && i < rotate->inventory.node_count; i++) result = check_state(rotate, i, error);
+    if (result == 0 && atoi(rotate->size) < rotate->inventory.node_count)
+        result = xb_fail(error, -EPROTO, "the component has %s members, the inventory %d nodes", rotate->size,
+                         rotate->inventory.node_count);
+    return result ? result : check_all_pairs(rotate, error);
+}
+
+static int await_recovery(struct rotate *rotate, struct xb_error *error) {
+    for (int64_t end = cli_now_ms() + RECOVER_MS;;) {
+        struct xb_error now = {0};
+        int result = check_recovered(rotate, &now);
+        if (result == 0) return 0;
+        if (cli_now_ms() > end) {
+            *error = now;
+            return result;
+        }
+        usleep(LOOK_AGAIN_MS * 1000);
+    }
+}
+
+/* There is no good state to keep on the way, so no phases. What is placed stays, even if a node does not come back. */
+static int recover(struct rotate *rotate, struct xb_error *error) {
+    rotate->expired = rotate->inventory;
+    rotate->inventory.certs = realpath(rotate->to, NULL);
+    if (!rotate->inventory.certs) return xb_fail(error, -errno, "cannot read %s: %s", rotate->to, strerror(errno));
+    rotate->rotation = (struct rotation){.inventory = &rotate->inventory, .dir = strdup("/dev/null")};
+    int result = place_recovery(rotate, error);
+    if (result) return result;
+    cli_progress(&rotate->common, "Every node has its new files");
+    for (int i = 0; i < rotate->inventory.node_count; i++) {
+        struct xb_error one = {0};
+        const char *name = rotate->inventory.nodes[i].name;
+        if (reload(rotate, i, &one))
+            cli_trouble(0, "node %s was not told: %s. Start it if it does not run", name, one.text);
+        else
+            cli_progress(&rotate->common, "  node %s: reloaded", name);
+    }
+    result = await_recovery(rotate, error);
+    if (result) return result;
+    cli_progress(&rotate->common,
+                 "Done: all nodes take each other's certificates. Write certs = %s into the inventory.",
+                 rotate->inventory.certs);
+    return 0;
 }
 
 static int begin(struct rotate *rotate, struct xb_error *error) {
@@ -321,6 +394,13 @@ static int begin(struct rotate *rotate, struct xb_error *error) {
         return xb_fail(error, -EEXIST, "a rotation is under way (%s.rotation): --resume or --abort it",
                        rotate->inventory_path);
     return rotation_begin(&rotate->rotation, &rotate->inventory, rotate->inventory_path, rotate->to, error);
+}
+
+static int run(struct rotate *rotate, struct xb_error *error) {
+    if (rotate->is_recovering && !rotation_exists(rotate->inventory_path)) return recover(rotate, error);
+    int result = begin(rotate, error);
+    if (result) return result;
+    return rotate->is_aborted ? backward(rotate, error) : forward(rotate, error);
 }
 
 int cli_rotate(int argc, char **argv) {
@@ -333,8 +413,7 @@ int cli_rotate(int argc, char **argv) {
               "tried out; if that fails, the phase is undone.",
               argc, argv, &rotate.common, &rotate);
     int result = inventory_read(&rotate.inventory, rotate.inventory_path, &error);
-    if (result == 0) result = begin(&rotate, &error);
-    if (result == 0) result = rotate.is_aborted ? backward(&rotate, &error) : forward(&rotate, &error);
+    if (result == 0) result = run(&rotate, &error);
     if (rotate.common.is_json) {
         struct json json = {stdout, false};
         json_open(&json, NULL, '{');

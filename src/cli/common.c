@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { KEY_JSON = 0x1000, KEY_COLOUR };
@@ -73,4 +74,20 @@ int cli_trouble(int code, const char *format, ...) {
     fputc('\n', stderr);
     va_end(arguments);
     return code;
+}
+
+void cli_progress(const struct cli_common *common, const char *format, ...) {
+    va_list arguments;
+    if (common->is_json) return;
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    putchar('\n');
+    fflush(stdout);
+}
+
+int64_t cli_now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }

@@ -13,7 +13,7 @@
 
 #define PLAIN "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
-enum kind { KIND_NAME, KIND_PATH, KIND_HOST, KIND_SSH, KIND_PORT, KIND_OPTIONS };
+enum kind { KIND_NAME, KIND_PATH, KIND_HOST, KIND_SSH, KIND_PORT, KIND_COMMAND, KIND_OPTIONS };
 
 static const struct key {
     const char *name;
@@ -41,6 +41,7 @@ static const struct key {
       {"certs_dir", KIND_PATH, offsetof(struct inventory_node, certs_dir), "/etc/mysql/xebec"},
       {"fragment", KIND_PATH, offsetof(struct inventory_node, fragment), "/etc/mysql/mariadb.conf.d/90-xebec.cnf"},
       {"owner", KIND_NAME, offsetof(struct inventory_node, owner), "mysql"},
+      {"restart", KIND_COMMAND, offsetof(struct inventory_node, restart), "systemctl restart mariadb"},
       {"options", KIND_OPTIONS, offsetof(struct inventory_node, options), NULL},
 };
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
@@ -67,6 +68,8 @@ static bool is_acceptable(enum kind kind, const char *value) {
         return consists_of(value, PLAIN "@:[]") && *value != '-';
     case KIND_PORT:
         return consists_of(value, "0123456789") && strlen(value) <= 5 && atoi(value) > 0 && atoi(value) < 65536;
+    case KIND_COMMAND:
+        return consists_of(value, PLAIN "/+@,:= ") && *value != '-';
     case KIND_OPTIONS:
         return consists_of(value, PLAIN "/+@,:;= []");
     }

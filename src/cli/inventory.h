@@ -28,6 +28,7 @@ struct inventory_node {
     char *certs_dir; /* on the node; becomes a symbolic link */
     char *fragment;  /* on the node */
     char *owner;     /* of the files: the server's user */
+    char *restart;   /* the command there that restarts the server: words, no shell syntax */
     char *options;   /* more wsrep_provider_options; may be NULL */
 };
 

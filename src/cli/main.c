@@ -21,6 +21,7 @@ static const struct command {
     {{"deploy", NULL}, "put certificates and fragments on all nodes, or on none", cli_deploy},
     {{"status", NULL}, "one screen about the cluster", cli_status},
     {{"audit", NULL}, "knock at every channel, and prove that nothing travels in clear", cli_audit},
+    {{"encrypt", NULL}, "turn encryption on in a running plaintext cluster", cli_encrypt},
     {{"rotate", NULL}, "change certificates or the CA of a running cluster", cli_rotate},
 };
 

@@ -82,7 +82,9 @@ static int read_blocks(struct pem_file *file, BIO *input, const char *path, cons
 
 int pem_load(struct pem_file *file, const char *path, const char *password, struct xb_error *error) {
     *file = (struct pem_file){.certs = sk_X509_new_null()};
+    struct xb_error own = {0};
     size_t size;
+    if (!error) error = &own;
     char *text = files_read(path, &size, error);
     if (!text) return error->code;
     BIO *input = BIO_new_mem_buf(text, (int)size);

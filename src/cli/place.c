@@ -15,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define RESTART_WORDS_MAX 24
+
 static const char script[] =
     "set -eu\n"
     "what=$1 dir=$2 fragment=$3 owner=$4 generation=$5\n"
@@ -72,15 +74,19 @@ static size_t put_ssh(const struct inventory *inventory, const char *program, co
     return n;
 }
 
+/* What stands in front of a command for the node. -> number of words */
+static size_t put_way(const struct inventory *inventory, const struct inventory_node *node, const char **words) {
+    if (!node->ssh) return 0;
+    size_t n = put_ssh(inventory, "ssh", words);
+    words[n++] = "--";
+    words[n++] = node->ssh;
+    return n;
+}
+
 static int run_script(const struct inventory *inventory, const struct inventory_node *node, const char *what,
                       const char *generation, char **output, struct xb_error *error) {
     const char *words[24];
-    size_t n = 0;
-    if (node->ssh) {
-        n = put_ssh(inventory, "ssh", words);
-        words[n++] = "--";
-        words[n++] = node->ssh;
-    }
+    size_t n = put_way(inventory, node, words);
     const char *command[] = {"sh", "-s", "--", what, node->certs_dir, node->fragment, node->owner, generation, NULL};
     memcpy(words + n, command, sizeof(command));
     struct process process = {.words = words, .input = script};
@@ -153,4 +159,22 @@ int place_activate(const struct inventory *inventory, const struct inventory_nod
 int place_undo(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
                struct xb_error *error) {
     return run_script(inventory, node, "undo", generation, NULL, error);
+}
+
+int place_restart(const struct inventory *inventory, const struct inventory_node *node, struct xb_error *error) {
+    const char *words[8 + RESTART_WORDS_MAX];
+    char *command = strdup(node->restart), *rest = NULL;
+    size_t n = put_way(inventory, node, words), end = n + RESTART_WORDS_MAX;
+    for (char *word = strtok_r(command, " ", &rest); word && n < end; word = strtok_r(NULL, " ", &rest))
+        words[n++] = word;
+    words[n] = NULL;
+    struct process process = {.words = words};
+    int code = process_run(&process);
+    if (code != 0)
+        xb_fail(error, -EIO, "node %s: '%s' failed on %s with code %d: %s", node->name, node->restart,
+                node->ssh ? node->ssh : "this machine", code,
+                *process.complaint ? process.complaint : "no reason given");
+    process_clear(&process);
+    free(command);
+    return code == 0 ? 0 : error->code;
 }

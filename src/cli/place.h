@@ -35,4 +35,7 @@ int place_activate(const struct inventory *inventory, const struct inventory_nod
 int place_undo(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
                struct xb_error *error);
 
+/* Runs the node's restart command. */
+int place_restart(const struct inventory *inventory, const struct inventory_node *node, struct xb_error *error);
+
 #endif

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <mysql.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,17 +18,31 @@ struct sql {
     const struct inventory_node *node;
 };
 
+/* libmariadb compares SHA-1 fingerprints. Without a readable certificate nothing fits. */
+static void pin(MYSQL *connection, const char *dir) {
+    struct pem_file file = {0};
+    unsigned char digest[EVP_MAX_MD_SIZE] = {0};
+    char text[2 * SHA_DIGEST_LENGTH + 1], *path = files_join(dir, "server-cert.pem");
+    if (pem_load(&file, path, NULL, NULL) == 0 && sk_X509_num(file.certs) > 0)
+        X509_digest(sk_X509_value(file.certs, 0), EVP_sha1(), digest, NULL);
+    for (int i = 0; i < SHA_DIGEST_LENGTH; i++) snprintf(text + 2 * i, 3, "%02X", digest[i]);
+    mysql_options(connection, MARIADB_OPT_TLS_PEER_FP, text);
+    pem_free(&file);
+    free(path);
+}
+
 static void use_tls(MYSQL *connection, const struct inventory *inventory, const struct inventory_node *node,
-                    bool is_verified) {
+                    enum sql_way way) {
     char *dir = inventory_certs_of(inventory, node), *ca = files_join(dir, "ca.pem");
     char *cert = files_join(dir, "client-cert.pem"), *key = files_join(dir, "client-key.pem");
-    my_bool verify = is_verified;
-    if (access(ca, R_OK) == 0) mysql_options(connection, MYSQL_OPT_SSL_CA, ca);
-    if (access(key, R_OK) == 0) {
+    my_bool enforce = way != SQL_AS_OTHERS, verify = way == SQL_SAFE;
+    if (way == SQL_PINNED) pin(connection, dir);
+    if (way != SQL_PINNED && access(ca, R_OK) == 0) mysql_options(connection, MYSQL_OPT_SSL_CA, ca);
+    if (way != SQL_PINNED && access(key, R_OK) == 0) {
         mysql_options(connection, MYSQL_OPT_SSL_CERT, cert);
         mysql_options(connection, MYSQL_OPT_SSL_KEY, key);
     }
-    mysql_options(connection, MYSQL_OPT_SSL_ENFORCE, &verify);
+    mysql_options(connection, MYSQL_OPT_SSL_ENFORCE, &enforce);
     mysql_options(connection, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &verify);
     free(dir);
     free(ca);
@@ -37,7 +52,7 @@ static void use_tls(MYSQL *connection, const struct inventory *inventory, const 
 
 struct sql *sql_open(const struct inventory *inventory, const struct inventory_node *node, enum sql_way way,
                      struct xb_error *error) {
-    bool is_local = way == SQL_SAFE && node->socket && !node->ssh;
+    bool is_local = way != SQL_AS_OTHERS && node->socket && !node->ssh;
     char *password = inventory->password_file ? pem_read_password(inventory->password_file, error) : NULL;
     if (inventory->password_file && !password) return NULL;
     struct sql *sql = calloc(1, sizeof(*sql));
@@ -46,7 +61,7 @@ struct sql *sql_open(const struct inventory *inventory, const struct inventory_n
     if (!sql || !connection) abort();
     mysql_options(connection, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
     mysql_options(connection, MYSQL_OPT_READ_TIMEOUT, &seconds);
-    if (!is_local) use_tls(connection, inventory, node, way == SQL_SAFE);
+    if (!is_local) use_tls(connection, inventory, node, way);
     *sql = (struct sql){connection, node};
     if (!mysql_real_connect(connection, is_local ? NULL : node->address, inventory->user ? inventory->user : "root",
                             password, NULL, is_local ? 0 : (unsigned)atoi(node->port), is_local ? node->socket : NULL,

@@ -10,7 +10,9 @@
 struct sql;
 
 enum sql_way {
-    SQL_SAFE,     /* socket, else TCP with TLS, verified */
+    SQL_SAFE,   /* socket, else TCP with TLS, verified */
+    SQL_PINNED, /* the same, but the server must show exactly its certificate in the inventory, which may have expired;
+                   no client certificate is shown, since a server refuses an expired one */
     SQL_AS_OTHERS /* TCP as any client would: TLS if the server offers it */
 };
 
