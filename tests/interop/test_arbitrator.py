@@ -2,47 +2,13 @@
 """xebec-arbitrator as a member of a running stock cluster over TLS, through joins, crashes and partitions of its peers."""
 import os
 import signal
-import subprocess
-import tempfile
 
-from common import STOCK, assert_no_snapshot, fresh_schema, labs, log_sizes, running, wait_until
-
-ARBITRATOR = os.environ.get("XEBEC_ARBITRATOR", os.path.join(labs.ROOT, "build/release/src/arbitrator/xebec-arbitrator"))
+from arbitrators import Arbitrator, with_arbitrator
+from common import STOCK, assert_no_snapshot, fresh_schema, log_sizes, running, wait_until
 
 
 def cluster():
     return running([STOCK] * 2)
-
-
-class Arbitrator:
-    def __init__(self, lab, *arguments):
-        c = lab.certs
-        self.port = labs.free_ports(1)[0]
-        self.dir = tempfile.mkdtemp(dir=lab.dir, prefix="arbitrator-")
-        options = ("gmcast.listen_addr=tcp://127.0.0.1:%d;socket.ssl_key=%s/server-key.pem;socket.ssl_cert=%s/server-cert.pem;socket.ssl_ca=%s/ca.pem"
-                   % (self.port, c, c, c))
-        self.log_path = os.path.join(self.dir, "log")
-        self.process = subprocess.Popen([ARBITRATOR, "--address", "gcomm://" + lab.members(), "--group", lab.cluster, "--options", options,
-                                         "--workdir", self.dir, "--log", self.log_path] + list(arguments))
-        lab.others.append(self.process)
-
-    def log(self):
-        try:
-            with open(self.log_path) as f:
-                return f.read()
-        except FileNotFoundError:
-            return ""
-
-    def stop(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-
-def with_arbitrator(lab):
-    a = Arbitrator(lab)
-    lab.wait_size(3)
-    wait_until("arbitrator synced", lambda: "Synchronized with group" in a.log())
-    return a
 
 
 def test_joins_and_leaves_gracefully(lab):
