@@ -2,9 +2,10 @@
 """xebec status and audit on an encrypted cluster of both providers: all is refused that must be, and no canary is seen."""
 import json
 import os
+import subprocess
 
 from common import OURS, STOCK, labs, running
-from test_cert import run
+from test_cert import XEBEC, run
 
 
 def cluster():
@@ -44,6 +45,18 @@ def test_status(lab):
         assert node["good"] and node["state"] == "Synced" and node["size"] == "2" and node["group"] == "encrypted" and node["clients"] == "encrypted"
         assert node["days_left"] > 30
     assert "Synced" in run("status", inventory(lab))
+
+
+def test_watch(lab):
+    process = subprocess.Popen([XEBEC, "status", "--watch=1", inventory(lab)], stdout=subprocess.PIPE, text=True)
+    heads = 0
+    for line in process.stdout:
+        heads += line.startswith("node ")
+        if heads == 2:
+            break
+    assert process.poll() is None
+    process.terminate()
+    process.wait()
 
 
 def test_everything_that_must_be_refused_is(lab):
