@@ -65,6 +65,12 @@ def test_init_of_every_kind(directory):
         assert rules(d, code=0) == set()
 
 
+def test_a_fresh_dh_group(directory):
+    d = fresh(directory, "generated", "--generate")
+    text = openssl("dhparam", "-in", d + "/dhparams.pem", "-check", "-noout", "-text")
+    assert "2048 bit" in text and "ffdhe" not in text, text
+
+
 def test_a_client_certificate_is_for_clients_alone(directory):
     d = fresh(directory, "client")
     done = subprocess.run(["openssl", "verify", "-CAfile", d + "/ca.pem", "-purpose", "sslserver", d + "/client-cert.pem"], capture_output=True)
