@@ -42,8 +42,10 @@ struct arbitrator {
     _Atomic(int) end_code;
 };
 
+/* The first reason counts: leaving the group, which follows, has none. */
 static void end(struct arbitrator *arbitrator, int code) {
-    atomic_store(&arbitrator->end_code, code);
+    int none = 0;
+    atomic_compare_exchange_strong(&arbitrator->end_code, &none, code);
     if (eventfd_write(arbitrator->end_fd, 1)) xb_log_error(arbitrator->log, "cannot wake the main thread: %m");
 }
 

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_SST = 256, KEY_DONOR };
+enum { KEY_SST = 256, KEY_DONOR, KEY_GARBD_HELP = 'h', KEY_GARBD_VERSION = 'v' };
 
 static const struct argp_option command_line[] = {
     {"address", 'a', "ADDRESS", 0, "Group address: gcomm://host:port,host:port", 0},
@@ -19,11 +19,14 @@ static const struct argp_option command_line[] = {
     {"name", 'n', "NAME", 0, "Name of this member (default: garb)", 0},
     {"options", 'o', "LIST", 0, "Provider options: key=value;key=value", 0},
     {"donor", KEY_DONOR, "NAMES", 0, "Donor of the state request", 0},
-    {"sst", KEY_SST, "REQUEST", 0, "State request; other than 'trivial' it starts a backup on the donor, then this process leaves", 0},
+    {"sst", KEY_SST, "REQUEST", 0,
+     "State request; other than 'trivial' it starts a backup on the donor, then this process leaves", 0},
     {"daemon", 'd', NULL, 0, "Run in the background", 0},
     {"log", 'l', "FILE", 0, "Log file (default: stderr, syslog as a daemon)", 0},
     {"workdir", 'w', "DIR", 0, "Working directory (default: the current one)", 0},
     {"cfg", 'c', "FILE", 0, "Configuration file: long option = value, a line each", 0},
+    {NULL, KEY_GARBD_HELP, NULL, OPTION_HIDDEN, NULL, 0},
+    {NULL, KEY_GARBD_VERSION, NULL, OPTION_HIDDEN, NULL, 0},
     {0},
 };
 
@@ -32,9 +35,9 @@ static char **field(struct arguments *arguments, const char *key) {
         const char *key;
         char **field;
     } fields[] = {
-        {"name", &arguments->name},   {"address", &arguments->address}, {"group", &arguments->group},
-        {"sst", &arguments->sst},     {"donor", &arguments->donor},     {"options", &arguments->options},
-        {"log", &arguments->log},     {"workdir", &arguments->workdir}, {"cfg", &arguments->cfg},
+        {"name", &arguments->name}, {"address", &arguments->address}, {"group", &arguments->group},
+        {"sst", &arguments->sst},   {"donor", &arguments->donor},     {"options", &arguments->options},
+        {"log", &arguments->log},   {"workdir", &arguments->workdir}, {"cfg", &arguments->cfg},
     };
     for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++)
         if (strcmp(fields[i].key, key) == 0) return fields[i].field;
@@ -51,11 +54,21 @@ static int put(char **to, const char *value) {
 
 static error_t parse_argument(int key, char *argument, struct argp_state *state) {
     struct arguments *arguments = state->input;
-    if (key == 'd') {
+    switch (key) {
+    case 'd':
         arguments->is_daemon = true;
         return 0;
+    case KEY_GARBD_HELP:
+        argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+        return 0;
+    case KEY_GARBD_VERSION:
+        puts(argp_program_version);
+        exit(EXIT_SUCCESS);
+    case ARGP_KEY_ARG:
+        return put(&arguments->address, argument);
+    default:
+        break;
     }
-    if (key == ARGP_KEY_ARG) return put(&arguments->address, argument);
     for (const struct argp_option *option = command_line; option->name; option++)
         if (option->key == key) return put(field(arguments, option->name), argument);
     return ARGP_ERR_UNKNOWN;
@@ -112,10 +125,14 @@ static int put_default(char **to, const char *value) {
 
 int arguments_read(struct arguments *arguments, int argc, char **argv, struct xb_error *error) {
     static const struct argp argp = {
-        command_line, parse_argument, "[ADDRESS]",
+        command_line,
+        parse_argument,
+        "[ADDRESS]",
         "A voting member of a Galera 4 cluster that holds no data.\v"
         "With socket.ssl_key, socket.ssl_cert and socket.ssl_ca in --options all traffic is over mutual TLS.",
-        NULL, NULL, NULL};
+        NULL,
+        NULL,
+        NULL};
     *arguments = (struct arguments){0};
     if (argp_parse(&argp, argc, argv, 0, NULL, arguments)) return xb_fail(error, -ENOMEM, "no memory");
     if (arguments->cfg) {

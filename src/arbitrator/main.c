@@ -15,8 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-const char *argp_program_version = "xebec-arbitrator " XEBEC_VERSION;
-const char *argp_program_bug_address = NULL;
+/* For argp, in the C library: it must see it although all else is hidden. */
+__attribute__((visibility("default"))) const char *argp_program_version = "xebec-arbitrator " XEBEC_VERSION;
 
 static void write_stream(void *ctx, enum xb_log_level level, const char *line) {
     static const char *const names[] = {"FATAL", "ERROR", "WARN", "INFO", "DEBUG"};
@@ -77,41 +77,48 @@ static void wait_for_end(struct arbitrator *arbitrator, int signal_fd, const str
     }
 }
 
-static int run(const struct arguments *arguments, const struct xb_log *log, int signal_fd) {
-    struct xb_options *options = xb_options_new();
+static int run(const struct arguments *arguments, struct xb_options *options, const struct xb_log *log, int signal_fd) {
     struct xb_error error = {0};
     struct arbitrator_config config = {arguments->name,  arguments->address, arguments->group, arguments->sst,
                                        arguments->donor, arguments->workdir, options};
-    struct arbitrator *arbitrator = NULL;
-    if (options && xb_options_start(options, arguments->options, &error) == 0)
-        arbitrator = arbitrator_open(&config, log, &error);
-    int code = error.code ? error.code : -ENOMEM;
-    if (arbitrator) {
-        wait_for_end(arbitrator, signal_fd, log);
-        code = arbitrator_close(arbitrator);
-    } else {
+    struct arbitrator *arbitrator = arbitrator_open(&config, log, &error);
+    if (!arbitrator) {
         xb_log_error(log, "%s", error.text);
+        return error.code ? error.code : -EIO;
     }
-    xb_options_free(options);
-    return code;
+    wait_for_end(arbitrator, signal_fd, log);
+    return arbitrator_close(arbitrator);
+}
+
+/* What the user has mistyped is said in his terminal, before the process goes to the background. */
+static int prepare(struct arguments *arguments, struct xb_options *options, struct xb_log *log, int argc, char **argv) {
+    struct xb_error error = {0};
+    if (!options) {
+        fprintf(stderr, "xebec-arbitrator: no memory\n");
+        return -ENOMEM;
+    }
+    if (arguments_read(arguments, argc, argv, &error) || xb_options_start(options, arguments->options, &error)) {
+        fprintf(stderr, "xebec-arbitrator: %s\n", error.text);
+        return error.code;
+    }
+    int result = open_log(arguments, log);
+    if (result == 0 && arguments->is_daemon && daemon(1, 0)) {
+        result = -errno;
+        fprintf(stderr, "xebec-arbitrator: cannot go to the background: %m\n");
+    }
+    return result;
 }
 
 int main(int argc, char **argv) {
-    struct arguments arguments;
-    struct xb_error error = {0};
+    struct arguments arguments = {0};
     struct xb_log log = {0};
-    if (arguments_read(&arguments, argc, argv, &error)) {
-        fprintf(stderr, "xebec-arbitrator: %s\n", error.text);
-        arguments_clear(&arguments);
-        return EXIT_FAILURE;
+    struct xb_options *options = xb_options_new();
+    int code = prepare(&arguments, options, &log, argc, argv);
+    if (code == 0) {
+        int signal_fd = block_signals();
+        code = signal_fd < 0 ? -errno : run(&arguments, options, &log, signal_fd);
     }
-    if (open_log(&arguments, &log)) return EXIT_FAILURE;
-    if (arguments.is_daemon && daemon(1, 0)) {
-        fprintf(stderr, "xebec-arbitrator: cannot go to the background: %m\n");
-        return EXIT_FAILURE;
-    }
-    int signal_fd = block_signals();
-    int code = signal_fd < 0 ? -errno : run(&arguments, &log, signal_fd);
+    xb_options_free(options);
     arguments_clear(&arguments);
     return code ? EXIT_FAILURE : EXIT_SUCCESS;
 }
