@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The arbitrator: joins, asks for the empty state once a primary configuration lists it as new, says that it has it, and
- * from then on only counts (spec 07 section 20). Runs in the group thread, but for the functions of the header.
+ * The arbitrator: joins, asks for the empty state once a primary configuration lists it as new, says that it has it,
+ * and from then on only counts (spec 07 section 20). Runs in the group thread, but for the functions of the header.
  */
 #include "arbitrator/arbitrator.h"
 
@@ -24,7 +24,7 @@ struct arbitrator {
     const struct xb_log *log;
     struct member *member;
     struct tls_keeper *tls; /* an arbitrator has no SQL: socket.ssl_watch reloads */
-    struct group *group; /* group thread */
+    struct group *group;    /* group thread */
     int end_fd;
     char *request; /* donor list NUL, SST string: a version 0 state request (spec 07 section 13.1) */
     size_t request_size;
@@ -142,8 +142,7 @@ static int64_t nothing_cached(void *ctx) {
     return -1;
 }
 
-static void on_causal(void *ctx, void *token, int result, const struct xb_uuid *group_uuid, int64_t seqno) {
-}
+static void on_causal(void *ctx, void *token, int result, const struct xb_uuid *group_uuid, int64_t seqno) {}
 
 static void on_started(void *ctx, struct group *group) {
     struct arbitrator *arbitrator = ctx;
@@ -193,8 +192,9 @@ static struct member *join(struct arbitrator *arbitrator, const struct arbitrato
     arbitrator->tls = tls_keeper_new(config->options, arbitrator->log, error);
     if (!arbitrator->tls) return NULL;
     struct tls_context *tls = tls_keeper_context(arbitrator->tls);
-    if (!tls) xb_log_warning(arbitrator->log, "No certificates are configured (socket.ssl_key, socket.ssl_cert, "
-                                              "socket.ssl_ca): all traffic is in plaintext");
+    if (!tls)
+        xb_log_warning(arbitrator->log, "No certificates are configured (socket.ssl_key, socket.ssl_cert, "
+                                        "socket.ssl_ca): all traffic is in plaintext");
     struct member_config member_config = {
         .group_name = config->group,
         .address = config->address,
@@ -253,8 +253,7 @@ int arbitrator_end_fd(const struct arbitrator *arbitrator) {
 }
 
 static void retry(struct member_task *task, struct group *group, int64_t now_ns) {
-    struct arbitrator *arbitrator =
-        (struct arbitrator *)((char *)task - offsetof(struct arbitrator, retry));
+    struct arbitrator *arbitrator = (struct arbitrator *)((char *)task - offsetof(struct arbitrator, retry));
     struct gcs_status status;
     gcs_get_status(group_gcs(group), &status, now_ns);
     if (status.group_state == GCS_PRIMARY && status.node_state == GCS_NODE_PRIM) ask_for_state(arbitrator, now_ns);
