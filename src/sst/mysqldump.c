@@ -37,8 +37,8 @@ static int ask(struct transfer *t, enum sql_server server, const char *sql, char
 static int ask_joiner(struct transfer *t, struct joiner_state *j, struct xb_error *error) {
     char flags[256];
     int rc = ask(t, SQL_JOINER,
-                 "SET SESSION wsrep_on=OFF;\nSELECT CONCAT(@@log_bin, @@wsrep_gtid_mode, @@general_log, "
-                 "@@slow_query_log);\n",
+                 "SET SESSION wsrep_on=OFF;\nSELECT CONCAT(@@log_bin + 0, @@wsrep_gtid_mode + 0, @@general_log + 0, "
+                 "@@slow_query_log + 0);\n",
                  flags, sizeof(flags), error);
     if (rc) return rc;
     if (strspn(flags, "01") != 4) return xb_fail(error, -EIO, "the joiner's settings cannot be read: '%s'", flags);

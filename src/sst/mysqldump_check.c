@@ -15,6 +15,9 @@
 #define ANSWER_SIZE 16384
 #define MAKE_ACCOUNT "CREATE USER '%s' IDENTIFIED BY '...' REQUIRE SSL; GRANT ALL ON *.* TO '%s' WITH GRANT OPTION"
 
+#define NEEDS_ALL                                                                                                      \
+    "step %d, the account on the %s: '%s' must be able to do everything: GRANT ALL ON *.* TO '%s' WITH GRANT OPTION"
+
 /* The number in "ERROR 1045 (28000): ...", 0: none */
 static int error_number(const char *answer) {
     const char *at = strstr(answer, "ERROR ");
@@ -55,7 +58,7 @@ static int explain_joiner(const struct transfer *t, char *answer, struct xb_erro
             error, -EPROTO,
             "step 4, TLS of the joiner's server: %s:%u has no certificate that passes here (%s). Set ssl-ca, "
             "ssl-cert and ssl-key in its [mysqld]; the certificate must be of the CA '%s' and carry '%s' as "
-            "a subjectAltName (xebec cert issue, or openssl)",
+            "a subjectAltName",
             host, t->address.port, error_line(answer), t->settings.ca ? t->settings.ca : "of ssl-capath", host);
     case 2002:
     case 2003:
@@ -65,6 +68,10 @@ static int explain_joiner(const struct transfer *t, char *answer, struct xb_erro
                        "step 6, the way to the joiner: nothing answers at %s:%u (%s). Is its bind_address 0.0.0.0 or "
                        "that address, wsrep_sst_receive_address right, and the port open in the firewall?",
                        host, t->address.port, error_line(answer));
+    case 1227:
+    case 1142:
+        return xb_fail(error, -EACCES, NEEDS_ALL "; %s:%u says: %s", 3, "joiner", user, user, host, t->address.port,
+                       error_line(answer));
     default:
         return xb_fail(error, -EACCES, "step 3, the account on the joiner: '%s' cannot work on %s:%u: %s", user, host,
                        t->address.port, error_line(answer));
@@ -94,11 +101,7 @@ static int check_account(struct transfer *t, enum sql_server server, struct xb_e
     if (rc > 0) {
         rc = is_donor ? explain_donor(t, answer, error) : explain_joiner(t, answer, error);
     } else if (rc == 0 && !has_right(answer, "ALL PRIVILEGES") && !has_right(answer, "SUPER")) {
-        rc =
-            xb_fail(error, -EACCES,
-                    "step %d, the account on the %s: '%s' must be able to do everything: GRANT ALL ON *.* TO '%s' WITH "
-                    "GRANT OPTION",
-                    step, whose, user, user);
+        rc = xb_fail(error, -EACCES, NEEDS_ALL, step, whose, user, user);
     } else if (rc == 0 && t->settings.is_tls && !is_donor && !strstr(answer, "cipher TLS") &&
                !strstr(answer, "cipher ECDHE")) {
         rc = xb_fail(error, -EPROTO,

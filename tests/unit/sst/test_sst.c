@@ -3,11 +3,13 @@
  * progress. */
 #include "sst/address.h"
 #include "sst/arguments.h"
+#include "sst/binlog_archive.h"
 #include "sst/container.h"
 #include "sst/datadir.h"
 #include "sst/magic.h"
 #include "sst/piece.h"
 #include "sst/progress.h"
+#include "sst/rsync_magic.h"
 #include "sst/settings.h"
 #include "sst/symmetric.h"
 #include "sst/words.h"
@@ -22,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -222,6 +225,43 @@ static void test_xebec_needs_verified_tls(void **state) {
     sst_settings_free(&s);
     assert_int_equal(apply("[sst]\nssl-ca=/c\nssl-cert=/p\nssl-key=/k\n", SST_METHOD_XEBEC, &s, &error), 0);
     sst_settings_free(&s);
+}
+
+static void test_no_symmetric_mode_for_other_methods(void **state) {
+    static const char text[] = "[sst]\nencrypt=1\nencrypt-algo=aes-256-ctr\nencrypt-key=x\n";
+    static const enum sst_method methods[] = {SST_METHOD_RSYNC, SST_METHOD_MYSQLDUMP};
+    for (size_t i = 0; i < 2; i++) {
+        struct sst_settings s;
+        struct xb_error error;
+        assert_int_equal(apply(text, methods[i], &s, &error), -EINVAL);
+        sst_settings_free(&s);
+    }
+}
+
+static void test_binlog_names(void **state) {
+    assert_string_equal(binlog_number("/a.b/mysql-bin.000012"), "000012");
+    assert_string_equal(binlog_number("x.1000000"), "1000000");
+    assert_null(binlog_number("x.index"));
+    assert_null(binlog_number("x.00001"));
+    assert_null(binlog_number("/a.000001/x"));
+}
+
+static void test_rsync_magic(void **state) {
+    char directory[] = "/tmp/xebec-test-sst-XXXXXX";
+    struct magic_stage in = {.state = GTID " 7", .secret = "0123abcd", .is_ist_only = true}, out;
+    struct xb_error error = {0};
+    assert_non_null(mkdtemp(directory));
+    assert_int_equal(rsync_magic_read(directory, &out, &error), -ENOENT);
+    assert_int_equal(rsync_magic_write(directory, &in, &error), 0);
+    assert_int_equal(rsync_magic_read(directory, &out, &error), 0);
+    assert_string_equal(out.state, in.state);
+    assert_string_equal(out.secret, in.secret);
+    assert_true(out.is_ist_only);
+    snprintf(in.state, sizeof(in.state), "no position");
+    assert_int_equal(rsync_magic_write(directory, &in, &error), 0);
+    assert_int_equal(rsync_magic_read(directory, &out, &error), -EBADMSG);
+    rsync_magic_remove(directory);
+    assert_int_equal(rmdir(directory), 0);
 }
 
 static void test_warnings(void **state) {
@@ -522,6 +562,9 @@ int main(void) {
         cmocka_unit_test(test_option_file),
         cmocka_unit_test(test_modes),
         cmocka_unit_test(test_xebec_needs_verified_tls),
+        cmocka_unit_test(test_no_symmetric_mode_for_other_methods),
+        cmocka_unit_test(test_binlog_names),
+        cmocka_unit_test(test_rsync_magic),
         cmocka_unit_test(test_warnings),
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_what_cleaning_keeps),
