@@ -150,8 +150,7 @@ static int call_synced(void *ctx) {
 static void end_starting_server(void *ctx) {
     struct provider *provider = ctx;
     if (!atomic_load(&provider->is_server_starting)) return;
-    xb_log_write(&provider->log, XB_LOG_FATAL,
-                 "The server cannot start without a state: the process ends, with exit code 1");
+    xb_log_info(&provider->log, "The server cannot start without a state: the process ends, with exit code 1");
     _exit(EXIT_FAILURE);
 }
 

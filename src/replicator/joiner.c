@@ -403,7 +403,8 @@ static int receive_snapshot(struct joiner *joiner) {
     int rc = is_trivial(joiner) ? 0 : wait_for_snapshot(joiner, &sst);
     if (rc == -ECANCELED && is_membership_over(rep)) return rc;
     if (rc) {
-        node_leave(rep, "The donor failed to send its state: %s", strerror(-rc));
+        /* "Will never ... abort": what monitoring and test suites know from the stock provider */
+        node_leave(rep, "Will never receive state. Need to abort: The donor failed to send its state: %s", strerror(-rc));
     } else if (!xb_uuid_equal(&sst.uuid, &joiner->change->group_uuid) || sst.seqno < 0) {
         node_leave(rep, "The state transfer has failed: the server received %s:%" PRId64 " instead of history %s",
                    XB_UUID_TEXT(&sst.uuid), sst.seqno, XB_UUID_TEXT(&joiner->change->group_uuid));
@@ -596,7 +597,8 @@ static int get_request(struct joiner *joiner) {
     struct certify_stats stats;
     atomic_store(&rep->awaits_snapshot, true);
     if (rep->callbacks.sst_request(rep->callbacks.ctx, &joiner->sst, &joiner->sst_size)) {
-        node_leave(rep, "The server could not prepare to receive a state");
+        node_leave(rep, "SST request callback failed. This is unrecoverable, restart required: The server could not "
+                        "prepare to receive a state");
         return -ECANCELED;
     }
     certify_get_stats(rep->certify, &stats);
