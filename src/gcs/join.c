@@ -107,10 +107,10 @@ static const char *name_of(const struct gcs *gcs, const struct xb_uuid *uuid) {
 
 /* In the words of the stock provider, which tests and tools look for. */
 static void log_transfer(const struct gcs *gcs, const struct gcs_member *member, const char *direction,
-                         const struct xb_uuid *other, int code) {
+                         const struct xb_uuid *other, enum xb_log_level failure, int code) {
     if (code < 0)
-        xb_log_warning(gcs->log, "%s: State transfer %s %s failed: %s", gcs_member_name(member), direction,
-                       name_of(gcs, other), strerror(-code));
+        xb_log_write(gcs->log, failure, "%s: State transfer %s %s failed: %s", gcs_member_name(member), direction,
+                     name_of(gcs, other), strerror(-code));
     else
         xb_log_info(gcs->log, "%s: State transfer %s %s complete.", gcs_member_name(member), direction,
                     name_of(gcs, other));
@@ -125,7 +125,7 @@ static void donor_is_done(struct gcs *gcs, struct gcs_member *donor, int code) {
     if (is_over && xb_uuid_equal(&donor->joiner, &donor->uuid))
         xb_log_info(gcs->log, "%s resyncs itself to the group", gcs_member_name(donor));
     else
-        log_transfer(gcs, donor, "to", &donor->joiner, code);
+        log_transfer(gcs, donor, "to", &donor->joiner, XB_LOG_WARNING, code);
     if (!is_over) xb_log_info(gcs->log, "%s has other transfers or desyncs to finish", gcs_member_name(donor));
     if (is_my_donor && code < 0) gcs_give_up_transfer(gcs, code, "the donor failed");
     if (!is_own) return;
@@ -138,7 +138,8 @@ static void donor_is_done(struct gcs *gcs, struct gcs_member *donor, int code) {
 static void joiner_is_done(struct gcs *gcs, struct gcs_member *joiner, int code) {
     joiner->state = code < 0 ? GCS_NODE_PRIM : GCS_NODE_JOINED;
     if (code >= 0) gcs->joined_count++;
-    log_transfer(gcs, joiner, "from", &joiner->donor, code);
+    /* Whoever failed has warned: the donor, or the joiner in its own log. */
+    log_transfer(gcs, joiner, "from", &joiner->donor, XB_LOG_INFO, code);
     if (!gcs_is_own(gcs, joiner)) return;
     clear(&gcs->joins);
     gcs_throttle_end(gcs);
