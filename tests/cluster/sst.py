@@ -11,7 +11,6 @@ from lab import ROOT
 
 PROGRAM = os.environ.get("XEBEC_SST", os.path.join(ROOT, "build/release/src/sst/xebec-sst"))
 NAMES = ["wsrep_sst_xebec", "wsrep_sst_xebec_backup", "wsrep_sst_xtrabackup-v2"]
-STUNNEL = os.environ.get("XEBEC_STUNNEL")    # a directory with stunnel in it, for the stock method rsync under TLS
 
 
 def offer(lab):

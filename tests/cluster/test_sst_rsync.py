@@ -12,8 +12,6 @@ from common import OURS, running, wait_until
 @contextlib.contextmanager
 def cluster():
     with running([OURS] * 2, start=False, sst="rsync", user="mysql") as lab:
-        if sst.STUNNEL:
-            lab.path = sst.STUNNEL + ":"
         lab[1].extra_options = "pc.weight=3"    # it stays primary when node 2 is killed
         sst.make_certificate(lab, "node", "node.example")
         use(lab, True, True, tls(lab))
@@ -88,7 +86,6 @@ def test_ist_stock_to_ours(lab):
 
 def test_tls_with_stock(lab):
     """The stock script speaks TLS by stunnel, which it takes from the PATH."""
-    assert sst.STUNNEL, "set XEBEC_STUNNEL to a directory with stunnel"
     config = "ssl-mode=VERIFY_CA\nssl-ca={c}/ca.pem\nssl-cert={c}/node-cert.pem\nssl-key={c}/node-key.pem\n".format(c=lab.certs)
     for node in lab.nodes:    # the server's own section goes before [sst]
         node.extra_config = "ssl_cert=%s/node-cert.pem\nssl_key=%s/node-key.pem\n" % (lab.certs, lab.certs)
