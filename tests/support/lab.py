@@ -253,7 +253,16 @@ class Lab:
         self.ports = free_ports(4 * len(providers))
         if tls and not os.path.exists(os.path.join(self.certs, "ca.pem")):
             subprocess.run([os.path.join(ROOT, "scripts/make-certs"), self.certs, cluster], check=True)
-        self.nodes = [Node(self, i + 1, p) for i, p in enumerate(providers)]
+        self.nodes = [Node(self, i + 1, self.readable(p)) for i, p in enumerate(providers)]
+
+    def readable(self, provider):
+        """The repository may lie where only root can look; a server of another user gets a copy."""
+        if self.is_own_user():
+            return provider
+        return shutil.copy(provider, self.dir)
+
+    def is_own_user(self):
+        return self.user == pwd.getpwuid(os.getuid()).pw_name
 
     def tls_options(self):
         if not self.tls:
@@ -262,7 +271,7 @@ class Lab:
 
     def hand_over(self):
         """A server that root starts for another user needs what root has made."""
-        if self.user != pwd.getpwuid(os.getuid()).pw_name:
+        if not self.is_own_user():
             subprocess.run(["chown", "-R", self.user, self.dir], check=True)
 
     def members(self):
