@@ -92,8 +92,10 @@ struct abi_stats_var *provider_stats_get(struct abi_table *t);
 void provider_stats_free(struct abi_table *t, struct abi_stats_var *stats);
 void provider_stats_reset(struct abi_table *t);
 
-/* services.c */
+/* allowlist.c */
 bool service_is_allowed(const char *host);
+
+/* services.c */
 void service_event(const char *name, const char *json);
 bool service_has_config(void);
 const _Atomic(int) *service_isolation(void);

@@ -1,48 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Optional services of the server (spec 01 section 5). Their entry points carry no context, so what they set is the
- * only state of the library that is not in a provider. Each counts its users; the last one to go takes the callback
- * away, and waits until nobody is inside it.
+ * Optional services of the server (spec 01 section 5), but for the allowlist (allowlist.c). Their entry points carry no
+ * context, so what they set is the only state of the library that is not in a provider. Each counts its users; the last
+ * one to go takes the callback away, and waits until nobody is inside it.
  */
 #include "provider/provider.h"
 
 #include <stdatomic.h>
-#include <string.h>
-
-static pthread_rwlock_t allowlist_lock = PTHREAD_RWLOCK_INITIALIZER;
-static struct abi_allowlist_v1 *allowlist;
-static int allowlist_users;
-
-int wsrep_init_allowlist_service_v1(struct abi_allowlist_v1 *service) {
-    pthread_rwlock_wrlock(&allowlist_lock);
-    allowlist_users++;
-    allowlist = service;
-    pthread_rwlock_unlock(&allowlist_lock);
-    return REPLICATOR_OK;
-}
-
-void wsrep_deinit_allowlist_service_v1(void) {
-    pthread_rwlock_wrlock(&allowlist_lock);
-    if (allowlist_users > 0 && --allowlist_users == 0) allowlist = NULL;
-    pthread_rwlock_unlock(&allowlist_lock);
-}
-
-bool service_is_allowed(const char *host) {
-    char plain[64];
-    size_t size = strlen(host);
-    if (size > 2 && size < sizeof(plain) && host[0] == '[') { /* the server's table has IPv6 without brackets */
-        size -= 2;
-        memcpy(plain, host + 1, size);
-        plain[size] = 0;
-        host = plain;
-    }
-    struct abi_buf value = {host, size};
-    pthread_rwlock_rdlock(&allowlist_lock);
-    /* An error of the callback refuses as well. */
-    bool is_allowed = !allowlist || allowlist->check(allowlist->ctx, ABI_ALLOWLIST_ADDRESS, &value) == REPLICATOR_OK;
-    pthread_rwlock_unlock(&allowlist_lock);
-    return is_allowed;
-}
 
 static pthread_rwlock_t event_lock = PTHREAD_RWLOCK_INITIALIZER;
 static struct abi_event_v1 event_service; /* copied: the caller's may be on its stack */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Groups of make-believe servers in one process, through the provider interface, over real sockets. */
 #include "cutter.h"
+#include "engine.h"
 #include "fake_server.h"
 #include "rogue.h"
 
@@ -12,7 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -212,6 +216,39 @@ static void test_fixed_answers_and_odd_calls(void **state) {
     assert_int_equal(t->connect(t, "fake", "gcomm://", "", true), 7); /* is connected */
     t->stats_reset(t);
     stop_nodes(1);
+}
+
+static pthread_mutex_t server_lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(int) lookups;
+
+/* As the server's does: its thread for the lookup needs a lock that statements hold as well. */
+static int look_up(void *ctx, int key_kind, const struct abi_buf *value) {
+    (void)ctx;
+    (void)key_kind;
+    CHECK(value->len == strlen("127.0.0.1") && memcmp(value->ptr, "127.0.0.1", value->len) == 0);
+    atomic_fetch_add(&lookups, 1);
+    pthread_mutex_lock(&server_lock);
+    pthread_mutex_unlock(&server_lock);
+    return 0;
+}
+
+/* An option is set with the server's lock held while the group thread wants to know about a host. */
+static void test_the_allowlist_does_not_hang_a_statement(void **state) {
+    struct abi_allowlist_v1 service = {look_up, NULL};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(BASE_PORT), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    (void)state;
+    assert_int_equal(wsrep_init_allowlist_service_v1(&service), 0);
+    start_nodes(2); /* the second is looked up and let in */
+    int before = atomic_load(&lookups), fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(before > 0);
+    pthread_mutex_lock(&server_lock);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    while (atomic_load(&lookups) == before) sched_yield();
+    assert_int_equal(nodes[0].t.options_set(&nodes[0].t, "evs.send_window=5;evs.user_send_window=3"), 0);
+    pthread_mutex_unlock(&server_lock);
+    close(fd);
+    stop_nodes(2);
+    wsrep_deinit_allowlist_service_v1();
 }
 
 static void test_options(void **state) {
@@ -721,6 +758,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_pausing_and_desync),
         cmocka_unit_test(test_pausing_without_a_group),
         cmocka_unit_test(test_fixed_answers_and_odd_calls),
+        cmocka_unit_test(test_the_allowlist_does_not_hang_a_statement),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_a_long_value_is_kept_whole),
         cmocka_unit_test(test_ignored_options_are_named),
