@@ -93,7 +93,7 @@ static void apply_quorum_to_member(struct gcs_member *m, const struct gcs_quorum
     m->is_bootstrap = false;
     m->is_stateless = s->flags & GCS_STATE_STATELESS;
     m->is_counted = false;
-    m->is_stopping = false;
+    m->stops = 0;
     m->desync_count = 0;
     if (!quorum->is_primary) {
         m->state = GCS_NODE_NON_PRIM;

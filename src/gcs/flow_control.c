@@ -43,12 +43,14 @@ bool gcs_flow_is_paused(const struct gcs *gcs) {
     return gcs->flow.stops_received > 0;
 }
 
-/* A member has at most one stop in force, whatever it sends: a doubled message changes nothing. */
+/* A member's count is below 0 for a moment when it sends a CONT before the STOP that it ends: the threads of a stock
+ * node do. */
 void gcs_flow_count_stop(struct gcs *gcs, struct gcs_member *member, bool is_stopping) {
     struct gcs_flow *flow = &gcs->flow;
+    bool was_stopping = member->stops > 0;
     if (is_stopping) flow->received++;
-    if (member->is_stopping == is_stopping) return;
-    member->is_stopping = is_stopping;
+    member->stops += is_stopping ? 1 : -1;
+    if (was_stopping == (member->stops > 0)) return;
     flow->stops_received += is_stopping ? 1 : -1;
     if (is_stopping && flow->stops_received == 1) flow->paused_since_ns = gcs->now_ns;
     if (flow->stops_received == 0) flow->paused_ns += gcs->now_ns - flow->paused_since_ns;
@@ -57,7 +59,7 @@ void gcs_flow_count_stop(struct gcs *gcs, struct gcs_member *member, bool is_sto
 /* Section 7.6 step 2. */
 void gcs_flow_configuration(struct gcs *gcs) {
     struct gcs_flow *flow = &gcs->flow;
-    for (size_t i = 0; i < gcs->member_count; i++) gcs->members[i].is_stopping = false;
+    for (size_t i = 0; i < gcs->member_count; i++) gcs->members[i].stops = 0;
     if (flow->stops_received > 0) flow->paused_ns += gcs->now_ns - flow->paused_since_ns;
     flow->stops_received = 0;
     flow->is_stopping = flow->is_stop_sent = false;

@@ -21,8 +21,8 @@ struct gcs_member {
     bool has_answered;                 /* message belongs to the running exchange */
     bool is_counted;                   /* in the commit cut, if not stateless */
     bool is_bootstrap, is_stateless;
-    bool is_stopping; /* has sent FLOW stop */
-    bool is_warned;   /* of malformed messages */
+    int64_t stops;  /* FLOW stop less FLOW continue since the configuration */
+    bool is_warned; /* of malformed messages */
     struct gcs_collector collector;
 };
 

@@ -153,6 +153,32 @@ static void test_refused_stop(void **state) {
     bus_free(bus);
 }
 
+static void tell_flow(struct bus *bus, int i, bool is_stop) {
+    struct gcs_flow *flow = &gcs_of(bus, i)->flow;
+    flow->is_stopping = is_stop;
+    flow->is_stop_sent = !is_stop;
+    assert_true(gcs_send_flow(gcs_of(bus, i)));
+    flow->is_stopping = flow->is_stop_sent = false;
+}
+
+/* The threads of a stock node do so: one decides to stop, another one to go on, and that one is the first to send. */
+static void test_continue_overtakes_its_stop(void **state) {
+    struct bus *bus = make_group(2);
+    tell_flow(bus, 0, false);
+    bus_settle(bus);
+    tell_flow(bus, 0, true);
+    bus_settle(bus);
+    assert_false(status_of(bus, 1).fc_is_active);
+    struct item *item = item_submit(node_of(bus, 1), GCS_WRITESET, "w", 1);
+    bus_settle(bus);
+    assert_int_equal(item->result, 0);
+    tell_flow(bus, 0, true); /* and the next one counts */
+    bus_settle(bus);
+    assert_true(status_of(bus, 1).fc_is_active);
+    item_free(item);
+    bus_free(bus);
+}
+
 static void test_configuration_resets(void **state) {
     struct bus *bus = make_group(3);
     tell_length(bus, 1, 40, false);
@@ -173,7 +199,6 @@ static void test_configuration_resets(void **state) {
     bus_free(bus);
 }
 
-/* The backlog of a joiner does not stop the group; SYNC comes when it has worked it off. */
 /* All others write without a pause, five times as fast as a joined node applies. It comes to the end of its backlog
  * nevertheless, and after a bounded amount of work. */
 static void test_catch_up_under_endless_load(void **state) {
@@ -204,6 +229,7 @@ static void test_catch_up_under_endless_load(void **state) {
     bus_free(bus);
 }
 
+/* The backlog of a joiner does not stop the group; SYNC comes when it has worked it off. */
 static void test_catch_up(void **state) {
     struct bus *bus = make_group(2);
     struct peer *joiner = start_peer(bus, "new");
@@ -372,6 +398,7 @@ int main(void) {
         cmocka_unit_test(test_stop_and_continue),
         cmocka_unit_test(test_continue_at_lower_limit),
         cmocka_unit_test(test_refused_stop),
+        cmocka_unit_test(test_continue_overtakes_its_stop),
         cmocka_unit_test(test_configuration_resets),
         cmocka_unit_test(test_catch_up),
         cmocka_unit_test(test_catch_up_under_endless_load),
