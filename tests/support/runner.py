@@ -11,10 +11,15 @@ import importlib.util
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
+
+
+MODULE_SECONDS = 1500   # the longest takes ten minutes on a busy machine: a hang must not look like work
 
 
 def load(path):
@@ -54,7 +59,11 @@ def run_module(path, only):
 def run_in_process(path, only, port_ranges):
     command = [sys.executable, os.path.abspath(__file__)] + (["-k", only] if only else []) + [path]
     ports = port_ranges.get()
-    output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ, XEBEC_PORTS=ports)).stdout
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ, XEBEC_PORTS=ports))
+    interrupt = threading.Timer(MODULE_SECONDS, process.send_signal, [signal.SIGINT])   # its lab stops the servers then
+    interrupt.start()
+    output = process.communicate()[0]
+    interrupt.cancel()
     port_ranges.put(ports)
     lines = output.splitlines()
     result = re.fullmatch(r"(\d+) passed, (\d+) failed", lines[-1]) if lines else None
