@@ -85,8 +85,8 @@ static struct identity make_foreign(void) {
 static struct identity make_expired(const struct inventory *inventory) {
     struct pem_file ca, ca_key;
     time_t now = time(NULL);
-    if (pem_load(&ca, files_join(inventory->certs, "ca.pem"), NULL, NULL) != 0 ||
-        pem_load(&ca_key, files_join(inventory->certs, "ca-key.pem"), NULL, NULL) != 0)
+    if (pem_load_in(&ca, inventory->certs, "ca.pem", NULL, NULL) != 0 ||
+        pem_load_in(&ca_key, inventory->certs, "ca-key.pem", NULL, NULL) != 0)
         return (struct identity){0};
     X509 *issuer = NULL;
     for (int i = 0; i < sk_X509_num(ca.certs); i++) {
@@ -101,9 +101,9 @@ static void load_identities(struct audit *audit, const struct inventory_node *no
     struct pem_file ca = {0}, cert = {0}, key = {0};
     char *dir = inventory_certs_of(&audit->inventory, node);
     *ids = (struct identities){.foreign = make_foreign(), .expired = make_expired(&audit->inventory)};
-    if (pem_load(&ca, files_join(dir, "ca.pem"), NULL, NULL) == 0) ids->cas = ca.certs;
-    if (pem_load(&cert, files_join(dir, "server-cert.pem"), NULL, NULL) == 0 &&
-        pem_load(&key, files_join(dir, "server-key.pem"), NULL, NULL) == 0)
+    if (pem_load_in(&ca, dir, "ca.pem", NULL, NULL) == 0) ids->cas = ca.certs;
+    if (pem_load_in(&cert, dir, "server-cert.pem", NULL, NULL) == 0 &&
+        pem_load_in(&key, dir, "server-key.pem", NULL, NULL) == 0)
         ids->own = (struct identity){sk_X509_value(cert.certs, 0), key.key, cert.certs};
     free(dir);
 }

@@ -221,8 +221,8 @@ static int plan_ca(struct init *init, struct plan *plan, struct xb_error *error)
 
 static int load_ca(struct init *init, struct xb_error *error) {
     struct pem_file certificate, key;
-    int result = pem_load(&certificate, files_join(init->dir, "ca.pem"), NULL, error);
-    if (result == 0) result = pem_load(&key, files_join(init->dir, "ca-key.pem"), init->password, error);
+    int result = pem_load_in(&certificate, init->dir, "ca.pem", NULL, error);
+    if (result == 0) result = pem_load_in(&key, init->dir, "ca-key.pem", init->password, error);
     if (result) return result;
     for (int i = 0; key.key && i < sk_X509_num(certificate.certs); i++) { /* a bundle, while a CA is rotated */
         if (X509_check_private_key(sk_X509_value(certificate.certs, i), key.key) == 1)

@@ -28,7 +28,6 @@
 
 #define PHASES 3
 #define WAIT_S 900 /* for a restarted node: it may need a whole snapshot */
-#define LOOK_AGAIN_MS 200
 
 static const struct phase {
     const char *text;
@@ -165,8 +164,8 @@ static int check_group_port(const struct encrypt *encrypt, const struct inventor
     struct pem_file cert = {0}, key = {0};
     struct probe probe;
     char *dir = inventory_certs_of(&encrypt->inventory, node);
-    int result = pem_load(&cert, files_join(dir, "server-cert.pem"), NULL, error);
-    if (result == 0) result = pem_load(&key, files_join(dir, "server-key.pem"), NULL, error);
+    int result = pem_load_in(&cert, dir, "server-cert.pem", NULL, error);
+    if (result == 0) result = pem_load_in(&key, dir, "server-key.pem", NULL, error);
     free(dir);
     if (result) return result;
     struct probe_wish wish = {.host = node->address,
@@ -222,25 +221,22 @@ static int look_at(const struct encrypt *encrypt, const struct inventory_node *n
     return result;
 }
 
-/* Until it is as it should be after the phase, or the time is over. */
-static int await_node(const struct encrypt *encrypt, const struct inventory_node *node, int phase,
-                      struct xb_error *error) {
-    for (int64_t end = cli_now_ms() + encrypt->wait_s * INT64_C(1000);;) {
-        struct xb_error now = {0};
-        int result = look_at(encrypt, node, phase, &now);
-        if (result == 0) return 0;
-        if (cli_now_ms() > end) {
-            *error = now;
-            return result;
-        }
-        usleep(LOOK_AGAIN_MS * 1000);
-    }
+struct expectation {
+    const struct encrypt *encrypt;
+    const struct inventory_node *node;
+    int phase;
+};
+
+static int look_again(void *ctx, struct xb_error *error) {
+    const struct expectation *expected = ctx;
+    return look_at(expected->encrypt, expected->node, expected->phase, error);
 }
 
 static int restart(const struct encrypt *encrypt, const struct inventory_node *node, int phase,
                    struct xb_error *error) {
+    struct expectation expected = {encrypt, node, phase};
     int result = place_restart(&encrypt->inventory, node, error);
-    return result ? result : await_node(encrypt, node, phase, error);
+    return result ? result : cli_await(look_again, &expected, encrypt->wait_s * INT64_C(1000), error);
 }
 
 /* ---- phases */

@@ -25,7 +25,6 @@
 
 #define SETTLE_MS 15000  /* how long a node may take to show what it has loaded */
 #define RECOVER_MS 60000 /* how long parted nodes may take to find each other and agree */
-#define LOOK_AGAIN_MS 100
 
 struct rotate {
     struct cli_common common;
@@ -87,12 +86,14 @@ static const char *const phase_texts[] = {"", "every node trusts the old and the
 /* The server may have loaded either set, if a kill came in between: by TCP its certificate is verified by the one or
  * the other. */
 static struct sql *log_in(struct rotate *rotate, int node, struct xb_error *error) {
-    for (int set = 0; set <= ROTATION_PHASES; set++) {
+    for (int set = 0; set <= (rotate->is_recovering ? 0 : ROTATION_PHASES); set++) {
         struct inventory as_set = rotate->inventory;
         struct xb_error one = {0};
         char dir[4096];
-        snprintf(dir, sizeof(dir), "%s/phase%d", rotate->rotation.dir, set);
-        if (set > 0) as_set.certs = dir;
+        if (set > 0) {
+            snprintf(dir, sizeof(dir), "%s/phase%d", rotate->rotation.dir, set);
+            as_set.certs = dir;
+        }
         struct sql *sql = sql_open(&as_set, &rotate->inventory.nodes[node], SQL_SAFE, &one);
         if (sql) return sql;
         if (set == 0) *error = one;
@@ -123,11 +124,17 @@ struct identity {
 
 static int load_identity(const struct rotate *rotate, int node, int set, struct identity *id, struct xb_error *error) {
     char *dir = rotation_set(&rotate->rotation, set, &rotate->inventory.nodes[node]);
-    int result = pem_load(&id->ca, files_join(dir, "ca.pem"), NULL, error);
-    if (result == 0) result = pem_load(&id->cert, files_join(dir, "server-cert.pem"), NULL, error);
-    if (result == 0) result = pem_load(&id->key, files_join(dir, "server-key.pem"), NULL, error);
+    int result = pem_load_in(&id->ca, dir, "ca.pem", NULL, error);
+    if (result == 0) result = pem_load_in(&id->cert, dir, "server-cert.pem", NULL, error);
+    if (result == 0) result = pem_load_in(&id->key, dir, "server-key.pem", NULL, error);
     free(dir);
     return result;
+}
+
+static void free_identity(struct identity *id) {
+    pem_free(&id->ca);
+    pem_free(&id->cert);
+    pem_free(&id->key);
 }
 
 /* As node `from` dials node `to`. */
@@ -162,6 +169,7 @@ static int check_all_pairs(const struct rotate *rotate, struct xb_error *error) 
         for (int j = 0; result == 0 && j < count; j++)
             result = check_pair(rotate, &ids[i], &ids[j], j, rotate->inventory.nodes[i].name, error);
     }
+    for (int i = 0; i < count; i++) free_identity(&ids[i]);
     return result;
 }
 
@@ -183,20 +191,16 @@ static int check_state(struct rotate *rotate, int node, struct xb_error *error) 
     return result;
 }
 
+static int look_at_all(void *ctx, struct xb_error *error) {
+    struct rotate *rotate = ctx;
+    int result = 0;
+    for (int i = 0; result == 0 && i < rotate->inventory.node_count; i++) result = check_state(rotate, i, error);
+    return result ? result : check_all_pairs(rotate, error);
+}
+
 /* Until it is as it should be, or the time is over. */
 static int check_cluster(struct rotate *rotate, struct xb_error *error) {
-    for (int64_t end = cli_now_ms() + SETTLE_MS;;) {
-        struct xb_error now = {0};
-        int result = 0;
-        for (int i = 0; result == 0 && i < rotate->inventory.node_count; i++) result = check_state(rotate, i, &now);
-        if (result == 0) result = check_all_pairs(rotate, &now);
-        if (result == 0) return 0;
-        if (cli_now_ms() > end) {
-            *error = now;
-            return result;
-        }
-        usleep(LOOK_AGAIN_MS * 1000);
-    }
+    return cli_await(look_at_all, rotate, SETTLE_MS, error);
 }
 
 static int change_node(struct rotate *rotate, int phase, int node, struct xb_error *error) {
@@ -339,28 +343,15 @@ static int place_recovery(struct rotate *rotate, struct xb_error *error) {
     return result;
 }
 
-static int check_recovered(struct rotate *rotate, struct xb_error *error) {
-    int result = 0;
+static int look_for_recovery(void *ctx, struct xb_error *error) {
+    struct rotate *rotate = ctx;
     free(rotate->size);
     rotate->size = NULL;
-    for (int i = 0; result == 0 && i < rotate->inventory.node_count; i++) result = check_state(rotate, i, error);
+    int result = look_at_all(rotate, error);
     if (result == 0 && atoi(rotate->size) < rotate->inventory.node_count)
         result = xb_fail(error, -EPROTO, "the component has %s members, the inventory %d nodes", rotate->size,
                          rotate->inventory.node_count);
-    return result ? result : check_all_pairs(rotate, error);
-}
-
-static int await_recovery(struct rotate *rotate, struct xb_error *error) {
-    for (int64_t end = cli_now_ms() + RECOVER_MS;;) {
-        struct xb_error now = {0};
-        int result = check_recovered(rotate, &now);
-        if (result == 0) return 0;
-        if (cli_now_ms() > end) {
-            *error = now;
-            return result;
-        }
-        usleep(LOOK_AGAIN_MS * 1000);
-    }
+    return result;
 }
 
 /* There is no good state to keep on the way, so no phases. What is placed stays, even if a node does not come back. */
@@ -368,7 +359,7 @@ static int recover(struct rotate *rotate, struct xb_error *error) {
     rotate->expired = rotate->inventory;
     rotate->inventory.certs = realpath(rotate->to, NULL);
     if (!rotate->inventory.certs) return xb_fail(error, -errno, "cannot read %s: %s", rotate->to, strerror(errno));
-    rotate->rotation = (struct rotation){.inventory = &rotate->inventory, .dir = strdup("/dev/null")};
+    rotate->rotation = (struct rotation){.inventory = &rotate->inventory};
     int result = place_recovery(rotate, error);
     if (result) return result;
     cli_progress(&rotate->common, "Every node has its new files");
@@ -380,7 +371,7 @@ static int recover(struct rotate *rotate, struct xb_error *error) {
         else
             cli_progress(&rotate->common, "  node %s: reloaded", name);
     }
-    result = await_recovery(rotate, error);
+    result = cli_await(look_for_recovery, rotate, RECOVER_MS, error);
     if (result) return result;
     cli_progress(&rotate->common,
                  "Done: all nodes take each other's certificates. Write certs = %s into the inventory.",

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOOK_AGAIN_MS 100
+
 enum { KEY_JSON = 0x1000, KEY_COLOUR };
 
 static const struct argp_option options[] = {
@@ -86,8 +88,21 @@ void cli_progress(const struct cli_common *common, const char *format, ...) {
     fflush(stdout);
 }
 
-int64_t cli_now_ms(void) {
+static int64_t now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int cli_await(int (*look)(void *ctx, struct xb_error *error), void *ctx, int64_t limit_ms, struct xb_error *error) {
+    for (int64_t end = now_ms() + limit_ms;;) {
+        struct xb_error now = {0};
+        int result = look(ctx, &now);
+        if (result == 0) return 0;
+        if (now_ms() > end) {
+            *error = now;
+            return result;
+        }
+        usleep(LOOK_AGAIN_MS * 1000);
+    }
 }

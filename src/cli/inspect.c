@@ -172,9 +172,9 @@ void inspect_chain(struct findings *findings, const char *where, STACK_OF(X509) 
 int inspect_set(const char *dir, const char *consequence, struct xb_error *error) {
     struct findings findings = {.dir = dir};
     struct pem_file cas, cert, key;
-    int result = pem_load(&cas, files_join(dir, "ca.pem"), NULL, error);
-    if (result == 0) result = pem_load(&cert, files_join(dir, "server-cert.pem"), NULL, error);
-    if (result == 0) result = pem_load(&key, files_join(dir, "server-key.pem"), NULL, error);
+    int result = pem_load_in(&cas, dir, "ca.pem", NULL, error);
+    if (result == 0) result = pem_load_in(&cert, dir, "server-cert.pem", NULL, error);
+    if (result == 0) result = pem_load_in(&key, dir, "server-key.pem", NULL, error);
     if (result) return result;
     X509 *leaf = sk_X509_value(cert.certs, 0);
     if (!leaf || !key.key || X509_check_private_key(leaf, key.key) != 1)

@@ -95,6 +95,14 @@ int pem_load(struct pem_file *file, const char *path, const char *password, stru
     return result;
 }
 
+int pem_load_in(struct pem_file *file, const char *dir, const char *name, const char *password,
+                struct xb_error *error) {
+    char *path = files_join(dir, name);
+    int result = pem_load(file, path, password, error);
+    free(path);
+    return result;
+}
+
 void pem_free(struct pem_file *file) {
     sk_X509_pop_free(file->certs, X509_free);
     EVP_PKEY_free(file->key);

@@ -22,6 +22,8 @@ struct pem_file {
 /* password: of the key; NULL: an encrypted key is an error. -> 0, or a negative errno with *error; -ENOKEY: password
  * missing or wrong, the rest of *file is filled then. Trailing garbage and cut blocks are errors. */
 int pem_load(struct pem_file *file, const char *path, const char *password, struct xb_error *error);
+/* The file `name` in `dir`. */
+int pem_load_in(struct pem_file *file, const char *dir, const char *name, const char *password, struct xb_error *error);
 void pem_free(struct pem_file *file);
 
 /* password NULL: not encrypted. Mode 0600 for keys, 0644 for the others. */

@@ -68,8 +68,8 @@ static int copy(const char *from, const char *name, const char *to, struct xb_er
 /* Both CA files, each certificate once. */
 static int write_union(const char *old, const char *new, const char *to, struct xb_error *error) {
     struct pem_file a, b;
-    int result = pem_load(&a, files_join(old, "ca.pem"), NULL, error);
-    if (result == 0) result = pem_load(&b, files_join(new, "ca.pem"), NULL, error);
+    int result = pem_load_in(&a, old, "ca.pem", NULL, error);
+    if (result == 0) result = pem_load_in(&b, new, "ca.pem", NULL, error);
     if (result) return result;
     for (int i = 0; i < sk_X509_num(b.certs); i++) {
         bool is_known = false;

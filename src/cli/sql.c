@@ -22,13 +22,12 @@ struct sql {
 static void pin(MYSQL *connection, const char *dir) {
     struct pem_file file = {0};
     unsigned char digest[EVP_MAX_MD_SIZE] = {0};
-    char text[2 * SHA_DIGEST_LENGTH + 1], *path = files_join(dir, "server-cert.pem");
-    if (pem_load(&file, path, NULL, NULL) == 0 && sk_X509_num(file.certs) > 0)
+    char text[2 * SHA_DIGEST_LENGTH + 1];
+    if (pem_load_in(&file, dir, "server-cert.pem", NULL, NULL) == 0 && sk_X509_num(file.certs) > 0)
         X509_digest(sk_X509_value(file.certs, 0), EVP_sha1(), digest, NULL);
     for (int i = 0; i < SHA_DIGEST_LENGTH; i++) snprintf(text + 2 * i, 3, "%02X", digest[i]);
     mysql_options(connection, MARIADB_OPT_TLS_PEER_FP, text);
     pem_free(&file);
-    free(path);
 }
 
 static void use_tls(MYSQL *connection, const struct inventory *inventory, const struct inventory_node *node,
