@@ -75,20 +75,6 @@ static void write_end(FILE *to, const struct sst_arguments *a, const struct join
     fprintf(to, "SET GLOBAL wsrep_start_position='%s';\n", a->gtid);
 }
 
-static int feed(struct transfer *t, int fd, const char *data, size_t size, struct xb_error *error) {
-    while (size > 0) {
-        int rc = watch_wait(&t->watch, fd, POLLOUT, XB_NEVER, error);
-        if (rc) return rc;
-        ssize_t n = write(fd, data, size);
-        if (n < 0 && errno != EAGAIN && errno != EINTR)
-            return xb_fail(error, -EPIPE, "the joiner's session ended early: see the client's lines above");
-        if (n < 0) continue;
-        data += n;
-        size -= (size_t)n;
-    }
-    return 0;
-}
-
 static int copy_dump(struct transfer *t, int from, int to, struct xb_error *error) {
     struct progress progress;
     char line[PROGRESS_LINE_SIZE], *block = malloc(BLOCK);
@@ -99,7 +85,7 @@ static int copy_dump(struct transfer *t, int from, int to, struct xb_error *erro
         ssize_t n = rc ? 0 : read(from, block, BLOCK);
         if (rc || n <= 0) break;
         progress_add(&progress, (uint64_t)n, xb_clock_monotonic_ns());
-        rc = feed(t, to, block, (size_t)n, error);
+        rc = sql_feed(t, to, block, (size_t)n, error);
     }
     free(block);
     if (rc == 0)
@@ -127,7 +113,7 @@ static int send_text(struct transfer *t, int to, void (*write_)(FILE *file, cons
     FILE *file = open_memstream(&text, &size);
     if (!file) return xb_fail(error, -ENOMEM, "no memory");
     write_(file, ctx);
-    int rc = fclose(file) ? xb_fail(error, -ENOMEM, "no memory") : feed(t, to, text, size, error);
+    int rc = fclose(file) ? xb_fail(error, -ENOMEM, "no memory") : sql_feed(t, to, text, size, error);
     free(text);
     return rc;
 }
@@ -159,7 +145,7 @@ static int run_session(struct session *s, struct xb_error *error) {
         rc = send_text(t, to, write_begin_of, s, error);
         if (rc == 0) rc = send_dump(t, to, error);
     } else if (rc == 0) {
-        rc = feed(t, to, "SET SESSION wsrep_on=OFF;\n", 26, error);
+        rc = sql_feed(t, to, "SET SESSION wsrep_on=OFF;\n", 26, error);
     }
     if (rc == 0) rc = send_text(t, to, write_end_of, s, error);
     if (to >= 0) close(to);

@@ -51,8 +51,9 @@ static int make_options(const struct transfer *t, enum sql_server server, int *f
     return fclose(file) && rc == 0 ? xb_fail(error, -errno, "cannot write a file in memory: %m") : rc;
 }
 
-int sql_begin_command(struct transfer *t, const char *program, enum sql_server server, struct words *command, int *fd,
-                      struct xb_error *error) {
+/* *fd: the option file, for the child's CHILD_EXTRA_FD; the caller closes it. */
+static int begin_command(struct transfer *t, const char *program, enum sql_server server, struct words *command,
+                         int *fd, struct xb_error *error) {
     const struct sst_arguments *a = t->arguments;
     int rc = make_options(t, server, fd, error);
     words_add(command, program);
@@ -77,7 +78,7 @@ static int start_client(struct transfer *t, enum sql_server server, struct child
                         struct xb_error *error) {
     struct words command = {0};
     int options = -1;
-    int rc = sql_begin_command(t, "mariadb", server, &command, &options, error);
+    int rc = begin_command(t, "mariadb", server, &command, &options, error);
     words_add(&command, "--batch");
     words_add(&command, "--skip-column-names");
     words_add(&command, "--binary-mode");
@@ -89,14 +90,16 @@ static int start_client(struct transfer *t, enum sql_server server, struct child
     return rc;
 }
 
-static int write_all(const struct watch *watch, int fd, const char *text, struct xb_error *error) {
-    for (size_t left = strlen(text); left > 0;) {
-        int rc = watch_wait(watch, fd, POLLOUT, XB_NEVER, error);
-        ssize_t n = rc ? -1 : write(fd, text, left);
+int sql_feed(struct transfer *t, int fd, const char *data, size_t size, struct xb_error *error) {
+    while (size > 0) {
+        int rc = watch_wait(&t->watch, fd, POLLOUT, XB_NEVER, error);
         if (rc) return rc;
-        if (n < 0) return 0; /* the client has ended; its status says why */
-        text += n;
-        left -= (size_t)n;
+        ssize_t n = write(fd, data, size);
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
+            return xb_fail(error, -EPIPE, "the joiner's session ended early: see the client's lines above");
+        if (n < 0) continue;
+        data += n;
+        size -= (size_t)n;
     }
     return 0;
 }
@@ -124,7 +127,8 @@ int sql_run(struct transfer *t, enum sql_server server, const char *sql, char *o
     if (rc == 0) rc = start_client(t, server, &child, in[0], from[1], error);
     if (in[0] >= 0) close(in[0]);
     if (from[1] >= 0) close(from[1]);
-    if (rc == 0) rc = write_all(&t->watch, in[1], sql, error);
+    if (rc == 0) rc = sql_feed(t, in[1], sql, strlen(sql), error);
+    if (rc == -EPIPE) rc = 0; /* the client's status says why; if it was our server that ended, the next wait says so again */
     if (in[1] >= 0) close(in[1]);
     if (rc == 0) rc = read_all(&t->watch, from[0], out, size, error);
     if (rc == 0) rc = child_wait(&child, &t->watch, XB_NEVER, error);
@@ -155,7 +159,7 @@ int sql_start_dump(struct transfer *t, struct child *child, int *out, struct xb_
         "--disable-keys",   "--set-charset",      "--tz-utc",         "--max-allowed-packet=1G"};
     struct words command = {0};
     int ends[2] = {-1, -1}, file = -1;
-    int rc = sql_begin_command(t, "mariadb-dump", SQL_DONOR, &command, &file, error);
+    int rc = begin_command(t, "mariadb-dump", SQL_DONOR, &command, &file, error);
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) words_add(&command, options[i]);
     if (rc == 0) rc = make_pipe(ends, error);
     if (rc == 0) rc = child_start(child, &(struct child_spec){command.items, -1, ends[1], -1, NULL, file}, error);

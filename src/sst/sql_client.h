@@ -13,16 +13,14 @@
 
 enum sql_server { SQL_DONOR, SQL_JOINER };
 
-/* Begins the command line of `program`; *options_fd: the option file, to be closed by the caller, and child_spec.extra.
- * -> 0 or negative with *error */
-int sql_begin_command(struct transfer *transfer, const char *program, enum sql_server server, struct words *command,
-                      int *options_fd, struct xb_error *error);
 /* Runs a text of SQL; `out` gets what the client says, errors included. -> 0, the client's exit status, or negative
  * with *error */
 int sql_run(struct transfer *transfer, enum sql_server server, const char *sql, char *out, size_t size,
             struct xb_error *error);
 /* Starts the client that reads SQL from a pipe. *in: our end, -1 on failure. -> 0 or negative with *error */
 int sql_start(struct transfer *transfer, enum sql_server server, struct child *child, int *in, struct xb_error *error);
+/* Writes to a client's input, watched. -> 0 or negative with *error; -EPIPE: the client has ended */
+int sql_feed(struct transfer *transfer, int fd, const char *data, size_t size, struct xb_error *error);
 /* Starts mariadb-dump of the donor. *out: our end of its output. -> 0 or negative with *error */
 int sql_start_dump(struct transfer *transfer, struct child *child, int *out, struct xb_error *error);
 
