@@ -222,7 +222,6 @@ static void save_position(struct replicator *rep) {
 }
 
 static void become_disconnected(struct replicator *rep) {
-    save_position(rep);
     if (atomic_load(&rep->is_corrupt)) {
         /* Whoever is still in an apply callback leaves first: then there is no position any more. */
         pthread_mutex_lock(&rep->queue.lock);
@@ -245,10 +244,9 @@ static void apply_non_primary(struct replicator *rep, void *recv_ctx, struct ite
         node_set_own_uuid(rep, &view->change.members[view->own_index].uuid);
     view_remember_addresses(rep, &view->change);
     bool is_final = !view->change.member_count;
-    if (is_final && atomic_load(&rep->is_failed) && atomic_load(&rep->awaits_snapshot)) {
-        save_position(rep); /* the server may end in the next line */
+    if (is_final) save_position(rep); /* the server may end in the next line */
+    if (is_final && atomic_load(&rep->is_failed) && atomic_load(&rep->awaits_snapshot))
         rep->callbacks.no_state(rep->callbacks.ctx);
-    }
     call_view(rep, recv_ctx, &view->change, view->own_index);
     quiet_end(rep);
     if (node_get_state(rep) > NODE_CONNECTED) node_set_state(rep, NODE_CONNECTED);
