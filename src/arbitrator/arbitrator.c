@@ -154,7 +154,7 @@ static void on_weight_changed(void *ctx, int weight) {
     xb_log_info(arbitrator->log, "Weight is now %d", weight);
 }
 
-static void on_left(void *ctx, int code, const struct xb_error *error, bool is_conflict) {
+static void on_left(void *ctx, int code, const struct xb_error *error) {
     struct arbitrator *arbitrator = ctx;
     if (code) xb_log_error(arbitrator->log, "Left the group: %s", error->text);
     end(arbitrator, code);
@@ -208,7 +208,8 @@ static struct member *join(struct arbitrator *arbitrator, const struct arbitrato
         .tls = tls,
     };
     struct gcs_up gcs_up = {arbitrator, alloc_action, free_action, on_action, nothing_cached, on_causal};
-    struct member_up member_up = {arbitrator, on_started, on_weight_changed, on_left};
+    struct member_up member_up = {
+        .ctx = arbitrator, .started = on_started, .weight_changed = on_weight_changed, .left = on_left};
     struct member *member = member_open(&member_config, &gcs_up, &member_up, arbitrator->log, error);
     tls_context_unref(tls);
     return member;

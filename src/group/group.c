@@ -179,12 +179,13 @@ static void finish(struct group *group, int64_t now_ns) {
         /* Forced close (spec 04 section 12.2): no leave, no further view; the state on disk must not be used again. */
         xb_log_error(group->log, "group connection is given up: %s", group->failure.text);
         save_view(group, NULL);
+        if (group->is_conflict && group->up.diverged) group->up.diverged(group->up.ctx, &group->failure);
         gcs_error(group->gcs, -ECONNABORTED, now_ns);
     } else {
         save_view(group, NULL);
         gcs_close(group->gcs, now_ns);
     }
-    group->up.left(group->up.ctx, group->failure.code, &group->failure, group->is_conflict);
+    group->up.left(group->up.ctx, group->failure.code, &group->failure);
 }
 
 static int create_layers(struct group *group, const struct group_config *config, const struct gmcast_io *io,

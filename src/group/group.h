@@ -30,9 +30,12 @@ struct group_up {
     void (*weight_changed)(void *ctx, int weight);
     /* A PC view was delivered (before gcs sees it): primary or not, for `connect`, which waits for it. */
     void (*view)(void *ctx, const struct pc_view *view);
-    /* The membership is over: code 0 after a graceful leave, negative errno after a forced close (error then says why;
-     * is_conflict as in struct pc_up.fatal). gcs has delivered its final actions before. Nothing follows. */
-    void (*left)(void *ctx, int code, const struct xb_error *error, bool is_conflict);
+    /* This node lost against another primary component (struct pc_up.fatal): what it has ordered since the split is not
+     * the group's. Before the final actions of gcs and `left`. May be NULL. */
+    void (*diverged)(void *ctx, const struct xb_error *error);
+    /* The membership is over: code 0 after a graceful leave, negative errno after a forced close (error then says why).
+     * gcs has delivered its final actions before. Nothing follows. */
+    void (*left)(void *ctx, int code, const struct xb_error *error);
 };
 
 struct group *group_new(const struct group_config *config, const struct gmcast_io *io, const struct gcs_up *gcs_up,

@@ -138,11 +138,16 @@ static void end_loop(struct member *member) {
     if (member->is_finishing) net_finish(member->net, FLUSH_TIMEOUT_NS);
 }
 
-static void on_left(void *ctx, int code, const struct xb_error *error, bool is_conflict) {
+static void on_diverged(void *ctx, const struct xb_error *error) {
+    struct member *member = ctx;
+    if (member->up.diverged) member->up.diverged(member->up.ctx, error);
+}
+
+static void on_left(void *ctx, int code, const struct xb_error *error) {
     struct member *member = ctx;
     member->is_over = true;
     end_loop(member);
-    if (member->up.left) member->up.left(member->up.ctx, code, error, is_conflict);
+    if (member->up.left) member->up.left(member->up.ctx, code, error);
     pthread_mutex_lock(&member->mutex);
     member->has_left = true;
     if (code) member->left_error = *error;
@@ -362,7 +367,7 @@ static int find_peers(struct member *member, const struct net_endpoint *listen, 
 
 static int build_group(struct member *member, const struct gcs_up *gcs_up, struct xb_error *error) {
     struct gmcast_io io = {member, io_dial, io_send, io_close, io_refused};
-    struct group_up up = {member, on_save_view, on_weight_changed, on_view, on_left};
+    struct group_up up = {member, on_save_view, on_weight_changed, on_view, on_diverged, on_left};
     member->settings.group.gmcast.uuid = member->uuid;
     member->saved_state = saved_state_start(member->data_dir, member->log);
     member->group = member->saved_state ? group_new(&member->settings.group, &io, gcs_up, &up, &member->random,

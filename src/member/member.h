@@ -42,8 +42,9 @@ struct member_up {
      * callbacks of gcs_up need to act on the group; valid in the group thread until `left` has returned. */
     void (*started)(void *ctx, struct group *group);
     void (*weight_changed)(void *ctx, int weight);
-    /* Membership over, see struct group_up.left. */
-    void (*left)(void *ctx, int code, const struct xb_error *error, bool is_conflict);
+    /* As in struct group_up. May be NULL. */
+    void (*diverged)(void *ctx, const struct xb_error *error);
+    void (*left)(void *ctx, int code, const struct xb_error *error);
 };
 
 /*

@@ -51,7 +51,7 @@ static bool is_conflicting(struct pc *pc, const struct xb_uuid *source, const st
     }
     pc_fail(pc, true,
             "two primary components meet and %s of %s wins against %s of this node: what was committed here since the "
-            "split is lost, this node has to join again with a state transfer",
+            "split is lost",
             VIEW_ID_TEXT(&claim->last_prim), XB_UUID_SHORT(source), VIEW_ID_TEXT(&self->last_prim));
     return true;
 }

@@ -129,7 +129,8 @@ int64_t order_cached(void *ctx);
 void order_causal(void *ctx, void *token, int result, const struct xb_uuid *history, int64_t seqno);
 /* member_up */
 void order_started(void *ctx, struct group *group);
-void order_left(void *ctx, int code, const struct xb_error *error, bool is_conflict);
+void order_diverged(void *ctx, const struct xb_error *error);
+void order_left(void *ctx, int code, const struct xb_error *error);
 
 /* An action in its place: at once, or to the backlog. trx: reference passes. */
 void order_take(struct replicator *rep, const struct gcs_action *action, struct trx *trx);

@@ -369,7 +369,7 @@ static struct member *open_member(struct replicator *rep, const char *group, con
         .cached = order_cached,
         .causal = order_causal,
     };
-    struct member_up up = {.ctx = rep, .started = order_started, .left = order_left};
+    struct member_up up = {.ctx = rep, .started = order_started, .diverged = order_diverged, .left = order_left};
     return member_open(&config, &gcs_up, &up, rep->log, error);
 }
 

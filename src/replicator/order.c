@@ -374,13 +374,17 @@ static void tell_eviction(struct replicator *rep, const char *message) {
     rep->callbacks.event(rep->callbacks.ctx, "event", json);
 }
 
-void order_left(void *ctx, int code, const struct xb_error *error, bool is_conflict) {
+/* The position is one of the group's history, what stands there is not: an increment from there would leave the nodes
+ * different for ever. Before the final view, which saves the position. */
+void order_diverged(void *ctx, const struct xb_error *error) {
+    node_leave_inconsistent(ctx, "%s", error->text);
+}
+
+void order_left(void *ctx, int code, const struct xb_error *error) {
     struct replicator *rep = ctx;
     struct order *order = &rep->order;
     if (code == -EACCES && error) tell_eviction(rep, error->text);
-    if (code && error)
-        xb_log_error(rep->log, "The connection to the group is lost: %s%s", error->text,
-                     is_conflict ? " (another primary component exists; restart to join it)" : "");
+    if (code && error) xb_log_error(rep->log, "The connection to the group is lost: %s", error->text);
     if (order->is_view_known) push_final_view(rep, code);
     order->gcs = NULL;
     order->group = NULL;

@@ -53,12 +53,16 @@ static void on_view(void *ctx, const struct pc_view *view) {
     check_pc_view(node->cluster->check, node->index, view);
 }
 
-static void on_left(void *ctx, int code, const struct xb_error *error, bool is_conflict) {
+static void on_diverged(void *ctx, const struct xb_error *error) {
+    struct sim_node *node = ctx;
+    node->is_conflict = true;
+}
+
+static void on_left(void *ctx, int code, const struct xb_error *error) {
     struct sim_node *node = ctx;
     cluster_trace(node->cluster, node->index, "left: %d %s", code, code ? error->text : "");
     node->has_left = true;
     node->left_code = code;
-    node->is_conflict = is_conflict;
 }
 
 static void write_log(void *ctx, enum xb_log_level level, const char *line) {
@@ -207,7 +211,7 @@ void node_start(struct sim_node *node, bool is_bootstrap, bool with_saved) {
     fill_config(node, &config, is_bootstrap, restored, name, address);
     struct gmcast_io io = net_io(node->cluster->net, node->index);
     struct gcs_up gcs_up = {node, on_alloc, on_free, on_action, on_cached, on_causal};
-    struct group_up group_up = {node, on_save_view, on_weight_changed, on_view, on_left};
+    struct group_up group_up = {node, on_save_view, on_weight_changed, on_view, on_diverged, on_left};
     node->group = group_new(&config, &io, &gcs_up, &group_up, &node->random, &node->log, now(node));
 
     struct net_process process = {node, net_accepted, net_connected, net_received, net_lost, net_settle};

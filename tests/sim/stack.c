@@ -18,9 +18,8 @@ int64_t stack_now(const struct stack *stack) {
     return net_now(stack->net);
 }
 
-static void on_left(void *ctx, int code, const struct xb_error *error, bool is_conflict) {
+static void on_left(void *ctx, int code, const struct xb_error *error) {
     struct stack *stack = ctx;
-    (void)is_conflict;
     require(!stack->has_left, "the membership ends twice");
     require(code == 0 || error->text[0], "the membership ends without a reason");
     stack->has_left = true;

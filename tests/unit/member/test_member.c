@@ -102,7 +102,7 @@ static void on_started(void *ctx, struct group *group) {
     node->group = group;
 }
 
-static void on_left(void *ctx, int code, const struct xb_error *error, bool is_conflict) {
+static void on_left(void *ctx, int code, const struct xb_error *error) {
     struct node *node = ctx;
     pthread_mutex_lock(&node->mutex);
     node->has_left = true;
@@ -146,7 +146,7 @@ static int open_node(struct node *node, const char *address, struct tls_context 
         .isolation = &node->isolation,
     };
     struct gcs_up gcs_up = {node, alloc_action, free_action, on_action, cached, on_causal};
-    struct member_up up = {node, on_started, NULL, on_left};
+    struct member_up up = {.ctx = node, .started = on_started, .left = on_left};
     node->member = member_open(&config, &gcs_up, &up, log, error);
     return node->member ? 0 : error->code;
 }

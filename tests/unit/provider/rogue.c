@@ -88,8 +88,8 @@ static void on_started(void *ctx, struct group *group) {
     ((struct rogue *)ctx)->group = group;
 }
 
-static void on_left(void *ctx, int code, const struct xb_error *error, bool is_conflict) {
-    (void)ctx, (void)code, (void)error, (void)is_conflict;
+static void on_left(void *ctx, int code, const struct xb_error *error) {
+    (void)ctx, (void)code, (void)error;
 }
 
 static void write_line(void *ctx, enum xb_log_level level, const char *line) {

@@ -722,6 +722,37 @@ static void test_a_write_set_that_nobody_can_read(void **state) {
     }
 }
 
+/* Both halves of a group were made primary by hand, and have written. The half that gives way has a position in the
+ * history of the other, which never had what stands there: only a snapshot brings it back, and its running server cannot
+ * take one. */
+static void test_who_gives_way_to_another_primary_needs_a_snapshot(void **state) {
+    unsigned seed = 1;
+    (void)state;
+    start_nodes(2);
+    assert_int_equal(nodes[1].t.options_set(&nodes[1].t, "gmcast.isolate=1"), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_true(fake_wait_view(&nodes[i], false, 1, 200));
+        assert_int_equal(nodes[i].t.options_set(&nodes[i].t, "pc.bootstrap=1"), 0);
+        assert_true(fake_wait_view(&nodes[i], true, 1, 200));
+        assert_int_equal(fake_add(&nodes[i], &seed, 5 + i, 1, 5), 0);
+    }
+    assert_int_equal(nodes[1].t.options_set(&nodes[1].t, "gmcast.isolate=0"), 0);
+    while (!fake_wait_final(&nodes[0], 0) && !fake_wait_final(&nodes[1], 0)) sched_yield();
+    int loser = fake_wait_final(&nodes[1], 0), winner = !loser;
+    assert_int_equal(fake_stat(&nodes[loser], "local_state"), 5);
+    fake_disconnect(&nodes[loser]);
+    assert_int_equal(fake_connect(&nodes[loser], addresses, false), 0);
+    assert_true(fake_wait_final(&nodes[loser], 200));
+    fake_stop(&nodes[loser]);
+    assert_int_equal(nodes[loser].last_recv_result, 8);
+    assert_int_equal(saved_seqno(&nodes[loser]), -1);
+    assert_int_equal(fake_add(&nodes[winner], &seed, 9, 1, 5), 0);
+    assert_int_equal(fake_start(&nodes[loser], addresses, false, ""), 0); /* its server still says where it was */
+    assert_true(fake_wait_synced(&nodes[loser], 200));
+    assert_equal_nodes(2);
+    stop_nodes(2);
+}
+
 static void test_bootstrap_is_refused_where_it_is_not_safe(void **state) {
     (void)state;
     start_nodes(2);
@@ -779,6 +810,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_an_increment_that_breaks_is_resumed),
         cmocka_unit_test(test_a_server_that_is_further_back_than_it_said),
         cmocka_unit_test(test_a_write_set_that_nobody_can_read),
+        cmocka_unit_test(test_who_gives_way_to_another_primary_needs_a_snapshot),
         cmocka_unit_test(test_bootstrap_is_refused_where_it_is_not_safe),
         cmocka_unit_test(test_bad_starts),
     };
