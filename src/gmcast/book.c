@@ -130,12 +130,13 @@ bool mesh_book_is_listed(const struct gmcast *mesh, const char *address) {
 static bool may_be_dialled(struct gmcast *mesh, const char *address, const struct mesh_link *teller) {
     char host[GMCAST_ADDRESS_SIZE];
     const char *begin = strstr(address, "://") + strlen("://"), *end = strrchr(begin, ':');
-    if (!mesh->config.is_allowed) return true;
+    if (!mesh->config.refusal) return true;
     memcpy(host, begin, (size_t)(end - begin));
     host[end - begin] = 0;
-    if (mesh->config.is_allowed(mesh->config.is_allowed_ctx, host)) return true;
-    xb_log_info(mesh->log, "%s, which peer %s is connected to, is not in the allowlist and not dialled", address,
-                XB_UUID_SHORT(&teller->peer));
+    const char *refusal = mesh->config.refusal(mesh->config.refusal_ctx, host);
+    if (!refusal) return true;
+    xb_log_info(mesh->log, "%s, which peer %s is connected to, is not dialled: IP %s %s", address,
+                XB_UUID_SHORT(&teller->peer), host, refusal);
     return false;
 }
 

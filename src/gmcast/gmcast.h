@@ -79,10 +79,10 @@ struct gmcast_config {
     int64_t peer_timeout_ns;                /* gmcast.peer_timeout */
     int64_t time_wait_ns;                   /* gmcast.time_wait */
     int32_t max_initial_reconnect_attempts; /* gmcast.mira */
-    /* Of hosts that only peers name: may they be dialled? Accepted connections have been asked about before they come
-     * here, and what the user names needs no leave. NULL: all (spec 01 section 29). */
-    bool (*is_allowed)(void *ctx, const char *host);
-    void *is_allowed_ctx;
+    /* Of hosts that only peers name: may they be dialled? -> NULL, or why not. Accepted connections have been asked
+     * about before they come here, and what the user names needs no leave. NULL: all (spec 01 section 29). */
+    const char *(*refusal)(void *ctx, const char *host);
+    void *refusal_ctx;
 };
 
 /* Does not keep config, io, up pointers (copies them); keeps log and random, which must live longer. NULL: no memory.

@@ -45,8 +45,9 @@ struct ist_event {
 
 struct ist_receiver_io {
     void *ctx;
-    /* Asked for each peer that connects, before anything is said: true = allowed. NULL: all. May block for a while. */
-    bool (*is_allowed)(void *ctx, const char *host);
+    /* Asked for each peer that connects, before anything is said, see struct net_config. NULL: all. May block for a
+     * while. */
+    const char *(*refusal)(void *ctx, const char *host);
     /* In the order of seqnos, without gaps. May block (back pressure), but must return when the receiver is closed.
      * -> 0, or a negative errno that ends the transfer. */
     int (*event)(void *ctx, const struct ist_event *event);

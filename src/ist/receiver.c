@@ -38,9 +38,9 @@ static void on_refused(void *ctx, const char *host, const struct xb_error *error
     log_stranger(ctx, host, error->text);
 }
 
-static bool on_is_allowed(void *ctx, const char *host) {
+static const char *on_asked(void *ctx, const char *host) {
     const struct ist_receiver *receiver = ctx;
-    return !receiver->io.is_allowed || receiver->io.is_allowed(receiver->io.ctx, host);
+    return receiver->io.refusal ? receiver->io.refusal(receiver->io.ctx, host) : NULL;
 }
 
 /* ---------------------------------------------------------------- dialogue */
@@ -153,7 +153,7 @@ static int listen_at(struct ist_receiver *receiver, const struct ist_receiver_co
         .greeting = greeting,
         .greeting_size = sizeof(greeting),
         .reply_size = IST_HEADER_SIZE,
-        .is_allowed = on_is_allowed,
+        .refusal = on_asked,
         .refused = on_refused,
         .ctx = receiver};
     receiver->listener = stream_listen(address.bind.host, address.bind.port, &listen, error);

@@ -29,9 +29,9 @@ struct member_config {
     struct xb_options *options; /* shared with the owner; effective values are written back */
     struct tls_context *tls;    /* NULL: plaintext. A reference is taken */
     /* Asked for each accepted connection, and before an address that only a peer has named is dialled (spec 02 section
-     * 15.4, 01 section 29): true = allowed. NULL: all. Any thread. */
-    bool (*is_allowed)(void *ctx, const char *host);
-    void *is_allowed_ctx;
+     * 15.4, 01 section 29), see struct net_config. NULL: all are allowed. Group thread. */
+    const char *(*refusal)(void *ctx, const char *host);
+    void *refusal_ctx;
     /* One word that other code may set from a signal handler: node isolation mode (spec 02 section 15.2). */
     const _Atomic(int) *isolation;
 };

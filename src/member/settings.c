@@ -119,8 +119,8 @@ static int read_gmcast(struct gmcast_config *gmcast, const struct member_config 
     memcpy(gmcast->group, config->group_name, size + 1);
     gmcast->segment = (uint8_t)xb_options_integer(options, "gmcast.segment");
     gmcast->is_tls = is_tls;
-    gmcast->is_allowed = config->is_allowed;
-    gmcast->is_allowed_ctx = config->is_allowed_ctx;
+    gmcast->refusal = config->refusal;
+    gmcast->refusal_ctx = config->refusal_ctx;
     gmcast->checksum = (enum datagram_checksum)xb_options_integer(options, "socket.checksum");
     gmcast->peer_timeout_ns = xb_options_period_ns(options, "gmcast.peer_timeout");
     gmcast->time_wait_ns = xb_options_period_ns(options, "gmcast.time_wait");
@@ -193,8 +193,8 @@ static int read_net(struct settings *settings, const struct member_config *confi
     net->tls = config->tls;
     net->is_dynamic = config->tls && xb_options_bool(config->options, "socket.dynamic");
     net->handshake_timeout_ns = settings->group.gmcast.peer_timeout_ns;
-    net->is_allowed = config->is_allowed;
-    net->is_allowed_ctx = config->is_allowed_ctx;
+    net->refusal = config->refusal;
+    net->refusal_ctx = config->refusal_ctx;
     net->isolation = config->isolation;
     int rc = read_buffer_size(config->options, "socket.recv_buf_size", &net->receive_buffer_bytes, error);
     return rc ? rc : read_buffer_size(config->options, "socket.send_buf_size", &net->send_buffer_bytes, error);

@@ -50,11 +50,12 @@ static void take_in(struct net *net, int fd, const struct net_endpoint *peer) {
         close(fd);
         return;
     }
-    if (net->config.is_allowed && !net->config.is_allowed(net->config.is_allowed_ctx, host)) {
+    const char *refusal = net->config.refusal ? net->config.refusal(net->config.refusal_ctx, host) : NULL;
+    if (refusal) {
         net->stats.refused++;
         close(fd);
-        char text[128];
-        snprintf(text, sizeof(text), "Connection not allowed, IP %s not found in allowlist.", host);
+        char text[256];
+        snprintf(text, sizeof(text), "Connection not allowed, IP %s %s", host, refusal);
         struct net_loss loss = {.reason = -EACCES, .host = host, .port = net_endpoint_port(peer), .text = text};
         net->events.stranger(net->events.ctx, &loss);
         return;

@@ -46,8 +46,10 @@ struct net_config {
     int receive_buffer_bytes, send_buffer_bytes; /* SO_RCVBUF, SO_SNDBUF; 0: left to the kernel */
     int64_t handshake_timeout_ns; /* from accept or dial until ready; also TCP_USER_TIMEOUT. The peer timeout */
     const char *bind_host;        /* numeric, of dialled connections (section 3.2); NULL: any */
-    bool (*is_allowed)(void *ctx, const char *host); /* of accepted connections (section 15.4). NULL: all */
-    void *is_allowed_ctx;
+    /* Of accepted connections (section 15.4): may this host connect? -> NULL if so, else why not, as the end of a
+     * sentence that begins with "IP H". NULL: all may. */
+    const char *(*refusal)(void *ctx, const char *host);
+    void *refusal_ctx;
     const _Atomic(int) *isolation; /* enum net_isolation, set elsewhere; NULL: none */
 };
 

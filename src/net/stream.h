@@ -80,8 +80,8 @@ struct stream_listener_config {
      * are then the first to be read. So a peer that connects and says nothing stays half-open, without TLS too. */
     const void *greeting;
     size_t greeting_size, reply_size; /* both 0: none */
-    /* Asked before the first byte (spec 02 section 15.4). NULL: all are allowed. */
-    bool (*is_allowed)(void *ctx, const char *host);
+    /* Asked before the first byte (spec 02 section 15.4), see struct net_config. NULL: all are allowed. */
+    const char *(*refusal)(void *ctx, const char *host);
     /* Told for each refused or failed peer, one line. May be NULL. */
     void (*refused)(void *ctx, const char *host, const struct xb_error *error);
     void *ctx;

@@ -108,9 +108,10 @@ static struct half_open *find_place(struct stream_listener *listener) {
 static void take_in(struct stream_listener *listener, int fd, const struct net_endpoint *from, int64_t now_ns) {
     char host[NET_HOST_SIZE];
     net_endpoint_host(from, host);
-    if (listener->config.is_allowed && !listener->config.is_allowed(listener->config.ctx, host)) {
+    const char *refusal = listener->config.refusal ? listener->config.refusal(listener->config.ctx, host) : NULL;
+    if (refusal) {
         struct xb_error error;
-        xb_fail(&error, -EACCES, "Connection not allowed, IP %s not found in allowlist.", host);
+        xb_fail(&error, -EACCES, "Connection not allowed, IP %s %s", host, refusal);
         refuse(listener, host, &error);
         close(fd);
         return;

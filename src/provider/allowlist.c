@@ -3,8 +3,8 @@
  * The server's allowlist service (spec 01 section 5): may this host connect?
  *
  * The server looks it up with locks of its own. A statement that holds one of them (SET GLOBAL wsrep_provider_options)
- * may be waiting for the very group thread that wants to know, so a thread of ours asks, and whoever wants to know waits
- * for a second at most. Without an answer the host is refused this time; its next attempt is a second later.
+ * may be waiting for the very group thread that wants to know, so a thread of ours asks, and whoever wants to know
+ * waits for a second at most. Without an answer the host is refused this time; its next attempt is a second later.
  *
  * The entry points carry no context, so there is one asker for all providers of the process.
  */
@@ -87,27 +87,34 @@ static bool reaches(enum stage wanted, const struct timespec *until) {
     return stage == wanted;
 }
 
-static bool ask(const char *host, size_t size) {
+static const char *const not_found = "not found in allowlist.";
+static const char *const not_answered =
+    "not looked up in the allowlist: the server has not answered within 1 s. The peer "
+    "may try again.";
+
+/* -> NULL if it is allowed, or why not */
+static const char *ask(const char *host, size_t size) {
     int64_t until_ns = xb_clock_monotonic_ns() + ANSWER_NS;
     struct timespec until = {until_ns / XB_SECOND, until_ns % XB_SECOND};
-    if (size >= sizeof(asked_host)) return false;
-    if (!reaches(NOTHING_ASKED, &until)) return !allowlist;
+    if (size >= sizeof(asked_host)) return not_found; /* no address is as long */
+    if (!reaches(NOTHING_ASKED, &until)) return allowlist ? not_answered : NULL;
     memcpy(asked_host, host, size);
     asked_host[size] = 0;
     enter(ASKED);
     bool is_answered = reaches(ANSWERED, &until);
     enter(is_answered ? NOTHING_ASKED : GIVEN_UP);
-    return is_answered ? answer : !allowlist;
+    if (!is_answered) return allowlist ? not_answered : NULL;
+    return answer ? NULL : not_found;
 }
 
-bool service_is_allowed(const char *host) {
+const char *service_refusal(const char *host) {
     size_t size = strlen(host);
     if (size > 2 && host[0] == '[') { /* the server's table has IPv6 without brackets */
         host++;
         size -= 2;
     }
     pthread_mutex_lock(&lock);
-    bool is_allowed = !allowlist || ask(host, size);
+    const char *refusal = allowlist ? ask(host, size) : NULL;
     pthread_mutex_unlock(&lock);
-    return is_allowed;
+    return refusal;
 }

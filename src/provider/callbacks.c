@@ -33,8 +33,8 @@ struct replicator_meta meta_from_abi(const struct abi_trx_meta *meta) {
 }
 
 struct abi_trx_meta meta_to_abi(const struct replicator_meta *meta) {
-    return (struct abi_trx_meta){gtid_to_abi(&meta->gtid), {uuid_to_abi(&meta->node), meta->trx, meta->conn},
-                                 meta->depends};
+    return (struct abi_trx_meta){
+        gtid_to_abi(&meta->gtid), {uuid_to_abi(&meta->node), meta->trx, meta->conn}, meta->depends};
 }
 
 /* ---- log ---- */
@@ -145,8 +145,8 @@ static int call_synced(void *ctx) {
     return provider->synced ? provider->synced(provider->app_ctx) : 0;
 }
 
-/* A server that waits for its first state while it starts takes the final view for the end of its start, and its way out
- * runs against its own threads of the state transfer: it hangs or crashes (MariaDB 10.11: one start in three). */
+/* A server that waits for its first state while it starts takes the final view for the end of its start, and its way
+ * out runs against its own threads of the state transfer: it hangs or crashes (MariaDB 10.11: one start in three). */
 static void end_starting_server(void *ctx) {
     struct provider *provider = ctx;
     if (!atomic_load(&provider->is_server_starting)) return;
@@ -159,9 +159,9 @@ static void call_event(void *ctx, const char *name, const char *json) {
     service_event(name, json);
 }
 
-static bool call_is_allowed(void *ctx, const char *host) {
+static const char *call_refusal(void *ctx, const char *host) {
     (void)ctx;
-    return service_is_allowed(host);
+    return service_refusal(host);
 }
 
 void provider_callbacks(struct provider *provider, struct replicator_callbacks *callbacks) {
@@ -176,6 +176,6 @@ void provider_callbacks(struct provider *provider, struct replicator_callbacks *
         .synced = call_synced,
         .no_state = end_starting_server,
         .event = call_event,
-        .is_allowed = call_is_allowed,
+        .refusal = call_refusal,
     };
 }

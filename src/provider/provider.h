@@ -93,7 +93,7 @@ void provider_stats_free(struct abi_table *t, struct abi_stats_var *stats);
 void provider_stats_reset(struct abi_table *t);
 
 /* allowlist.c */
-bool service_is_allowed(const char *host);
+const char *service_refusal(const char *host);
 
 /* services.c */
 void service_event(const char *name, const char *json);

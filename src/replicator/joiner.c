@@ -227,9 +227,9 @@ static void ist_progress(void *ctx, int64_t total, int64_t done) {
     node_report_progress(ctx, 1, 3, total, done);
 }
 
-static bool ist_is_allowed(void *ctx, const char *host) {
+static const char *ist_refusal(void *ctx, const char *host) {
     struct replicator *rep = ctx;
-    return !rep->callbacks.is_allowed || rep->callbacks.is_allowed(rep->callbacks.ctx, host);
+    return rep->callbacks.refusal ? rep->callbacks.refusal(rep->callbacks.ctx, host) : NULL;
 }
 
 static int open_receiver(struct joiner *joiner, struct xb_error *error) {
@@ -254,7 +254,7 @@ static int open_receiver(struct joiner *joiner, struct xb_error *error) {
         .donor_timeout_ns = JOINER_DONOR_TIMEOUT_NS,
         .isolation = rep->isolation,
     };
-    struct ist_receiver_io io = {.ctx = rep, .is_allowed = ist_is_allowed, .event = ist_event,
+    struct ist_receiver_io io = {.ctx = rep, .refusal = ist_refusal, .event = ist_event,
                                  .progress = ist_progress, .end = ist_end};
     joiner->receiver = ist_receiver_open(&config, &io, rep->log, error);
     tls_context_unref(tls);

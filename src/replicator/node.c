@@ -357,8 +357,8 @@ static struct member *open_member(struct replicator *rep, const char *group, con
         .seqno = position.seqno,
         .options = rep->options,
         .tls = rep->tls,
-        .is_allowed = rep->callbacks.is_allowed,
-        .is_allowed_ctx = rep->callbacks.ctx,
+        .refusal = rep->callbacks.refusal,
+        .refusal_ctx = rep->callbacks.ctx,
         .isolation = rep->isolation,
     };
     struct gcs_up gcs_up = {

@@ -98,7 +98,8 @@ struct replicator_callbacks {
     int (*synced)(void *ctx);
     void (*no_state)(void *ctx); /* the snapshot that sst_request prepared for will not come; the final view follows */
     void (*event)(void *ctx, const char *name, const char *json); /* event service; may do nothing */
-    bool (*is_allowed)(void *ctx, const char *host);              /* allowlist */
+    /* The allowlist, see struct net_config. Any thread; may block for a second. */
+    const char *(*refusal)(void *ctx, const char *host);
 };
 
 struct replicator_config {

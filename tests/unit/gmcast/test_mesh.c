@@ -329,9 +329,9 @@ static void test_stale_gossip(void **state) {
 }
 
 /* Host 1 may not talk to host 3, which host 2 tells it about. What a user names is dialled in any case. */
-static bool is_not_third(void *ctx, const char *host) {
+static const char *refuse_third(void *ctx, const char *host) {
     const char *third = ctx;
-    return !strstr(third, host);
+    return strstr(third, host) ? "not wanted." : NULL;
 }
 
 static void test_gossip_of_forbidden_hosts(void **state) {
@@ -340,8 +340,8 @@ static void test_gossip_of_forbidden_hosts(void **state) {
         char third[GMCAST_ADDRESS_SIZE];
         vnet_address(net, 3, third);
         struct gmcast_config config = vnet_config(net, 1);
-        if (is_forbidden) config.is_allowed = is_not_third;
-        config.is_allowed_ctx = third;
+        if (is_forbidden) config.refusal = refuse_third;
+        config.refusal_ctx = third;
         vnet_start_with(net, 1, &config, NO_PEERS);
         vnet_start(net, 2, PEERS(1));
         vnet_start(net, 3, PEERS(2));

@@ -40,10 +40,11 @@ void pair_fill(struct gcache *cache, int64_t from, int64_t to) {
 
 /* ------------------------------------------------------------------ joiner */
 
-static bool on_allowed(void *ctx, const char *host) {
+static const char *on_asked(void *ctx, const char *host) {
     struct joiner *joiner = ctx;
     joiner->asked++;
-    return !joiner->is_nobody_allowed && (!strcmp(host, "127.0.0.1") || !strcmp(host, "[::1]"));
+    bool is_allowed = !joiner->is_nobody_allowed && (!strcmp(host, "127.0.0.1") || !strcmp(host, "[::1]"));
+    return is_allowed ? NULL : "not found in allowlist.";
 }
 
 static int on_event(void *ctx, const struct ist_event *event) {
@@ -93,7 +94,7 @@ void joiner_init(struct joiner *joiner) {
 }
 
 void joiner_open(struct joiner *joiner, int64_t last_needed, struct tls_context *tls) {
-    struct ist_receiver_io io = {.ctx = joiner, .is_allowed = on_allowed, .event = on_event, .progress = on_progress,
+    struct ist_receiver_io io = {.ctx = joiner, .refusal = on_asked, .event = on_event, .progress = on_progress,
                                  .end = on_end};
     if (!joiner->config.recv_addr) joiner->config.recv_addr = "127.0.0.1:0";
     joiner->config.tls = tls;

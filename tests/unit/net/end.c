@@ -83,9 +83,9 @@ static void on_disconnected(void *ctx) {
     record(ctx, (struct end_event){.kind = END_DISCONNECTED});
 }
 
-static bool is_allowed(void *ctx, const char *host) {
+static const char *refusal(void *ctx, const char *host) {
     struct end *end = ctx;
-    return !atomic_load(&end->refuse);
+    return atomic_load(&end->refuse) ? "not wanted." : NULL;
 }
 
 static void *run(void *arg) {
@@ -103,8 +103,8 @@ void end_start(struct end *end, const struct net_config *config) {
     pthread_condattr_destroy(&attributes);
     struct net_config own = *config;
     own.isolation = &end->isolation;
-    own.is_allowed = is_allowed;
-    own.is_allowed_ctx = end;
+    own.refusal = refusal;
+    own.refusal_ctx = end;
     struct net_events events = {.ctx = end, .ready = on_ready, .received = on_received, .lost = on_lost,
                                 .stranger = on_stranger, .work = on_work, .tick = on_tick,
                                 .disconnected = on_disconnected};

@@ -187,6 +187,7 @@ static void test_allowlist(void **state) {
     assert_int_equal(recv(fd, &byte, 1, 0), 0); /* closed without a byte */
     struct end_event stranger = end_wait(&end, END_STRANGER, 0);
     assert_int_equal(stranger.reason, -EACCES);
+    assert_string_equal(stranger.text, "Connection not allowed, IP 127.0.0.1 not wanted.");
     close(fd);
     end_stop(&end);
 }

@@ -49,15 +49,15 @@ static void note_refused(void *ctx, const char *host, const struct xb_error *err
     snprintf(refusals->last, sizeof(refusals->last), "%s", error->text);
 }
 
-static bool ask_allowed(void *ctx, const char *host) {
+static const char *ask_refusal(void *ctx, const char *host) {
     struct refusals *refusals = ctx;
     assert_string_equal(host, "127.0.0.1");
-    return refusals->allowed < 0 || refusals->allowed-- > 0;
+    return refusals->allowed < 0 || refusals->allowed-- > 0 ? NULL : "not found in allowlist.";
 }
 
 static struct stream_listener *listen_with(struct stream_listener_config config, struct refusals *refusals) {
     config.refused = note_refused;
-    config.is_allowed = ask_allowed;
+    config.refusal = ask_refusal;
     config.ctx = refusals;
     struct xb_error error;
     struct stream_listener *listener = stream_listen("127.0.0.1", 0, &config, &error);

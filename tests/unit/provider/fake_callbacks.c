@@ -8,10 +8,15 @@
 
 __thread struct fake_server *fake_current;
 
+_Atomic(const char *) fake_wanted_line;
+_Atomic(int) fake_wanted_lines;
+
 static void log_line(int level, const char *text) {
     static const char *const words[] = {"FATAL", "ERROR", "WARN", "info", "debug"};
     if (level <= ABI_LOG_ERROR && fake_current) atomic_fetch_add(&fake_current->log_errors, 1);
     if (level == ABI_LOG_WARNING && fake_current) atomic_fetch_add(&fake_current->log_warnings, 1);
+    const char *wanted = atomic_load(&fake_wanted_line);
+    if (wanted && strstr(text, wanted)) atomic_fetch_add(&fake_wanted_lines, 1);
     if (getenv("FAKE_VERBOSE")) fprintf(stderr, "%s %s\n", words[level], text);
 }
 

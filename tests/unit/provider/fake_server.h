@@ -63,6 +63,10 @@ struct fake_server {
     _Atomic(int) log_errors, log_warnings; /* lines of these levels */
 };
 
+/* Log lines that contain this text are counted, of all servers of the process. */
+extern _Atomic(const char *) fake_wanted_line;
+extern _Atomic(int) fake_wanted_lines;
+
 /* dir: made by the caller, kept over restarts of the server. */
 void fake_init(struct fake_server *server, int index, int port, const char *dir);
 void fake_destroy(struct fake_server *server);

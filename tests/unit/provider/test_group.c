@@ -241,11 +241,14 @@ static void test_the_allowlist_does_not_hang_a_statement(void **state) {
     start_nodes(2); /* the second is looked up and let in */
     int before = atomic_load(&lookups), fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_true(before > 0);
+    atomic_store(&fake_wanted_line, "IP 127.0.0.1 not looked up in the allowlist: the server has not answered");
     pthread_mutex_lock(&server_lock);
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
     while (atomic_load(&lookups) == before) sched_yield();
     assert_int_equal(nodes[0].t.options_set(&nodes[0].t, "evs.send_window=5;evs.user_send_window=3"), 0);
+    assert_int_equal(atomic_load(&fake_wanted_lines), 1); /* and is not called a stranger */
     pthread_mutex_unlock(&server_lock);
+    atomic_store(&fake_wanted_line, NULL);
     close(fd);
     stop_nodes(2);
     wsrep_deinit_allowlist_service_v1();
