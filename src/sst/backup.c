@@ -3,6 +3,7 @@
 #include "sst/backup.h"
 
 #include "sst/datadir.h"
+#include "sst/key_plugin.h"
 #include "sst/words.h"
 
 #include "base/clock.h"
@@ -185,13 +186,20 @@ void backup_source_end(struct backup_source *source) {
 
 int backup_prepare(struct transfer *t, const char *directory, struct xb_error *error) {
     struct words command = {0};
-    int rc = begin_command(&command, t, "prepare", false, error);
+    char plugin[KEY_PLUGIN_NAME_SIZE];
+    int rc = key_plugin_adopt(&t->settings.options, directory, plugin, error);
+    if (rc == 0) rc = begin_command(&command, t, "prepare", false, error);
     if (rc == 0 && t->settings.apply_options)
         rc = words_split(&command, "inno-apply-opts", t->settings.apply_options, error);
     if (t->settings.use_memory) words_addf(&command, "--use-memory=%s", t->settings.use_memory);
     words_addf(&command, "--target-dir=%s", directory);
     words_addf(&command, "--datadir=%s", directory);
-    if (rc == 0) rc = run_stage(t, &command, "prepare", error);
+    if (rc == 0) {
+        rc = run_stage(t, &command, "prepare", error);
+        if (rc == -EINVAL && plugin[0])
+            xb_log_error(t->log, "the backup is encrypted at rest: has this node's %s the same keys as the donor's?",
+                         plugin);
+    }
     words_free(&command);
     return rc;
 }

@@ -228,3 +228,13 @@ const char *sst_options_get(const struct sst_options *options, const char *group
     }
     return NULL;
 }
+
+const struct sst_option *sst_options_next(const struct sst_options *options, const char *group, const char *prefix,
+                                          size_t *at) {
+    while (*at < options->count) {
+        const struct sst_option *o = &options->items[(*at)++];
+        if (strncmp(o->key, prefix, strlen(prefix)) == 0 && is_wanted(options, o->group, group, strlen(group)))
+            return o;
+    }
+    return NULL;
+}

@@ -39,5 +39,10 @@ void sst_options_free(struct sst_options *options);
  * the server itself reads. -> NULL: nowhere.
  */
 const char *sst_options_get(const struct sst_options *options, const char *groups, const char *key);
+/* Goes through the options of one such group whose key begins with prefix, in the order of the files; *at is 0 at
+ * first.
+ * -> NULL: no more. */
+const struct sst_option *sst_options_next(const struct sst_options *options, const char *group, const char *prefix,
+                                          size_t *at);
 
 #endif
