@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A sender and a receiver of write-sets joined by a socket pair, with what the tests of both ask of them (shapes: pair.h). */
 #include "pair.h"
 
 #include <arpa/inet.h>
