@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A sender and a receiver of write-sets joined by a socket pair, with what the tests of both ask of them (shapes: pair.h). */
+/* Both histories of pair.h, and the joiner that writes down what it is handed. */
 #include "pair.h"
 
 #include <arpa/inet.h>
