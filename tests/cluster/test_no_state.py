@@ -16,13 +16,10 @@ exit 2
 @contextlib.contextmanager
 def cluster():
     with running([OURS] * 2, start=False) as lab:
-        programs = os.path.join(lab.dir, "bin")
-        os.makedirs(programs)
-        program = os.path.join(programs, "wsrep_sst_late")
+        program = os.path.join(lab.programs, "wsrep_sst_late")
         with open(program, "w") as f:
             f.write(LATE_FAILURE)
         os.chmod(program, 0o755)
-        lab.path = programs + ":"
         lab[1].start(bootstrap=True).wait_synced()
         lab[1].sql("CREATE DATABASE t", "CREATE TABLE t.x (id INT PRIMARY KEY)", "INSERT INTO t.x VALUES (1)")
         yield lab

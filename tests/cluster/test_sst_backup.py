@@ -10,7 +10,7 @@ from common import OURS, running, wait_until
 
 @contextlib.contextmanager
 def cluster():
-    with running([OURS] * 2, start=False) as lab:
+    with running([OURS] * 2, start=False, sst="mariabackup") as lab:
         sst.offer(lab)
         lab[1].extra_options = "pc.weight=3"    # it stays primary when node 2 is killed
         lab[1].sst_config = sst.tls_config(lab, 4)

@@ -6,7 +6,7 @@ from mixes import donors_of, exercise
 
 
 def cluster():
-    return running([STOCK] * 2, start=False, tls=False)
+    return running([STOCK] * 2, start=False, tls=False, sst="mariabackup")
 
 
 def grow_and_exercise(lab, providers, arbitrator):

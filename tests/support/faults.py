@@ -25,7 +25,7 @@ SYSBENCH = ["sysbench", "oltp_read_write", "--db-driver=mysql", "--mysql-user=ro
 
 @contextlib.contextmanager
 def cluster_with_cables(size):
-    with running([STOCK] * size, start=False, slave_threads=4, gcache_size="512M") as lab:
+    with running([STOCK] * size, start=False, slave_threads=4, gcache_size="512M", sst="mariabackup") as lab:
         network = lab.network = Network(lab)
         try:
             yield lab
@@ -40,7 +40,7 @@ class Load:
     def __init__(self, lab):
         self.lab, self.is_over, self.altered = lab, threading.Event(), 0
         self.tables = threading.Lock()     # held while tables change
-        self.writers = Writers(lab, "f.counted", 3)
+        self.writers = Writers(lab, "f.counted", 3, pause_s=0)
         self.threads = [threading.Thread(target=self.sysbench, args=(n,)) for n in lab.nodes] + [threading.Thread(target=self.change_tables)]
         for t in self.threads:
             t.start()

@@ -20,6 +20,7 @@ import pymysql
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 STOCK = "/usr/lib/galera/libgalera_smm.so"
 OURS = os.environ.get("XEBEC_PROVIDER", os.path.join(ROOT, "build/release/src/provider/libxebec_smm.so"))
+SST_PROGRAM = os.environ.get("XEBEC_SST", os.path.join(ROOT, "build/release/src/sst/xebec-sst"))
 
 
 class Trouble(Exception):
@@ -245,11 +246,13 @@ class Lab:
         self.provider_options, self.slave_threads, self.gcache_size, self.cluster = provider_options, slave_threads, gcache_size, cluster
         self.user = user or pwd.getpwuid(os.getuid()).pw_name   # of the servers
         self.sst_auth = "root:"
-        self.certs, self.path = os.path.join(self.dir, "certs"), ""
+        self.certs, self.programs = os.path.join(self.dir, "certs"), os.path.join(self.dir, "programs")
+        self.path = self.programs + ":"
         self.others = []    # other processes that must not outlive the lab
         if fresh:
             shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.dir, exist_ok=True)
+        self.offer_own_transfers()
         self.ports = free_ports(4 * len(providers))
         if tls and not os.path.exists(os.path.join(self.certs, "ca.pem")):
             subprocess.run([os.path.join(ROOT, "scripts/make-certs"), self.certs, cluster], check=True)
@@ -260,6 +263,15 @@ class Lab:
         if self.is_own_user():
             return provider
         return shutil.copy(provider, self.dir)
+
+    def offer_own_transfers(self):
+        """The lab's servers find our program under its two names that the stock scripts do not have."""
+        os.makedirs(self.programs, exist_ok=True)
+        program = self.readable(SST_PROGRAM)
+        for method in ("xebec", "xebec_backup"):
+            path = os.path.join(self.programs, "wsrep_sst_" + method)
+            if not os.path.lexists(path):
+                os.symlink(program, path)
 
     def is_own_user(self):
         return self.user == pwd.getpwuid(os.getuid()).pw_name

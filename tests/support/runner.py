@@ -11,6 +11,7 @@ import importlib.util
 import os
 import queue
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -30,6 +31,11 @@ def load(path):
     return module
 
 
+def processor_seconds():
+    """Of this process and of all that it has waited for: servers, and their programs"""
+    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+
 def run_module(path, only):
     module = load(path)
     tests = [(n, f) for n, f in vars(module).items() if n.startswith("test_") and callable(f) and (not only or only in n)]
@@ -38,6 +44,7 @@ def run_module(path, only):
         return passed, failed
     title = os.path.relpath(path)
     print("# %s: %s" % (title, (module.__doc__ or "").splitlines()[0] if module.__doc__ else ""), flush=True)
+    began, used = time.monotonic(), processor_seconds()
     try:
         with module.cluster() as cluster:
             for name, test in tests:
@@ -53,6 +60,7 @@ def run_module(path, only):
     except Exception:
         failed += len(tests) - passed - failed
         print("FAILED %s: its cluster did not start or stop\n%s" % (title, traceback.format_exc()), flush=True)
+    print("# %s: %.0f s, %.0f s of processor time" % (title, time.monotonic() - began, processor_seconds() - used), flush=True)
     return passed, failed
 
 

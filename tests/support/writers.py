@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Clients that write to all nodes while a test does something to the cluster, and that remember what was acknowledged.
 
+They pause between two statements, or they would take most of the machine from what a test is about; XEBEC_WRITER_PAUSE=0
+(seconds) makes them as fast as they can be, as `make check-full` does.
 Each statement inserts (client, number) once. An acknowledged one must be there at the end, exactly once; one that the
 server refused must not be there; one whose connection broke may be there, once.
 """
+import os
 import threading
 
 import pymysql
 
 from common import DEADLOCK, errno_of
 
+PAUSE_S = float(os.environ.get("XEBEC_WRITER_PAUSE", "0.01"))
 UNKNOWN_COMMAND = 1047  # the node is not ready
 REFUSED = (DEADLOCK, UNKNOWN_COMMAND, 1205, 1290)
 
@@ -24,7 +28,7 @@ class Writer:
 
     def run(self):
         c, i = self.node.connect(), 0
-        while not self.stopped.is_set():
+        while not self.stopped.wait(PAUSE_S):
             i += 1
             error = errno_of(c, "INSERT INTO %s VALUES (%d, %d)" % (self.table, i, self.node.index))
             if error == 0:
@@ -40,8 +44,8 @@ class Writer:
 
 
 class Writers:
-    def __init__(self, lab, table, count=6):
-        self.lab, self.table = lab, table
+    def __init__(self, lab, table, count=6, pause_s=PAUSE_S):
+        self.lab, self.table, self.pause_s = lab, table, pause_s
         self.acknowledged, self.refused, self.unknown = set(), set(), set()
         self.is_over = threading.Event()
         lab.running()[0].sql("CREATE TABLE %s (id BIGINT AUTO_INCREMENT PRIMARY KEY, client INT, number INT, KEY (client, number))" % table)
@@ -64,7 +68,7 @@ class Writers:
     def run(self, client):
         connection, turn = None, client
         number = 0
-        while not self.is_over.is_set():
+        while not self.is_over.wait(self.pause_s):
             connection = connection or self.connect(turn)
             if not connection:
                 continue
