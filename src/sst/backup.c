@@ -101,12 +101,11 @@ static int run_stage(struct transfer *t, struct words *command, const char *stag
 
 static int make_work(struct backup_source *source, const struct transfer *t, struct xb_error *error) {
     const char *base = t->settings.tmpdir ? t->settings.tmpdir : getenv("TMPDIR");
+    if (!base || !*base) base = "/tmp";
+    work_remove_stale(base);
     for (int i = 0; i < 2; i++) {
-        snprintf(source->work[i], SST_PATH_SIZE, "%s/xebec-sst-XXXXXX", base && *base ? base : "/tmp");
-        if (mkdtemp(source->work[i])) continue;
-        int rc = xb_fail(error, -errno, "cannot make a directory in '%s' (tmpdir): %m", base ? base : "/tmp");
-        source->work[i][0] = '\0';
-        return rc;
+        int rc = work_make(&source->work[i], base, error);
+        if (rc) return rc;
     }
     return 0;
 }
@@ -120,7 +119,7 @@ static int make_command(struct words *command, struct backup_source *source, str
     if (s->backup_threads) words_addf(command, "--parallel=%s", s->backup_threads);
     words_add(command, "--databases-exclude=lost+found");
     if (s->backup_options) rc = words_split(command, "inno-backup-opts", s->backup_options, error);
-    words_addf(command, "--tmpdir=%s", source->work[0]);
+    words_addf(command, "--tmpdir=%s", source->work[0].path);
     add_directories(command, s);
     if (s->user[0]) words_addf(command, "--user=%s", s->user);
     if (a->socket && a->socket[0])
@@ -130,7 +129,7 @@ static int make_command(struct words *command, struct backup_source *source, str
     if (s->use_memory) words_addf(command, "--use-memory=%s", s->use_memory);
     words_add(command, "--galera-info");
     words_addf(command, "--stream=%s", strcmp(command->items[0], "xtrabackup") ? "mbstream" : "xbstream");
-    words_addf(command, "--target-dir=%s", source->work[1]);
+    words_addf(command, "--target-dir=%s", source->work[1].path);
     words_addf(command, "--datadir=%s", a->datadir);
     if (a->server_argument_count && strcmp(command->items[0], "xtrabackup")) {
         words_add(command, "--mysqld-args");
@@ -145,7 +144,7 @@ int backup_source_start(struct backup_source *source, struct transfer *t, struct
     char password[sizeof(t->settings.account_password) + 16], path[SST_PATH_SIZE];
     struct words command = {0};
     int ends[2] = {-1, -1}, log = -1;
-    *source = (struct backup_source){.transfer = t, .fd = -1, .child = {0, -1, NULL}};
+    *source = (struct backup_source){.transfer = t, .fd = -1, .child = {0, -1, NULL}, .work = {{"", -1}, {"", -1}}};
     int rc = make_work(source, t, error);
     if (rc == 0) rc = make_command(&command, source, t, error);
     if (rc == 0 && pipe2(ends, O_CLOEXEC)) rc = xb_fail(error, -errno, "cannot make a pipe: %m");
@@ -180,8 +179,7 @@ int backup_source_check(void *ctx, struct xb_error *error) {
 void backup_source_end(struct backup_source *source) {
     if (source->fd >= 0) close(source->fd);
     child_kill(&source->child);
-    for (int i = 0; i < 2; i++)
-        if (source->work[i][0]) datadir_remove_tree(source->work[i]);
+    for (int i = 0; i < 2; i++) work_remove(&source->work[i]);
 }
 
 int backup_prepare(struct transfer *t, const char *directory, struct xb_error *error) {

@@ -5,12 +5,13 @@
 
 #include "sst/child.h"
 #include "sst/transfer.h"
+#include "sst/work.h"
 
 struct backup_source {
     struct transfer *transfer;
     struct child child;
-    int fd;                      /* its standard output: the container */
-    char work[2][SST_PATH_SIZE]; /* temporary directories, "" none */
+    int fd;              /* its standard output: the container */
+    struct work work[2]; /* temporary directories */
 };
 
 /* Starts the copy. Always end it with backup_source_end. */

@@ -213,6 +213,36 @@ uint64_t datadir_file_bytes(const struct sst_settings *s, const char *datadir) {
     return count_in((const char *const[]){datadir, s->data_home, s->undo_dir, s->log_dir, s->aria_dir}, 5, count_files);
 }
 
+static _Thread_local dev_t counted_device;
+
+static int count_blocks(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
+    if (flag == FTW_F && st->st_dev == counted_device) counted_bytes += (uint64_t)st->st_blocks * 512;
+    return 0;
+}
+
+static void count_removable(const char *directory, const char *pattern) {
+    DIR *dir = opendir(directory);
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        char path[SST_PATH_SIZE];
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
+        if (!datadir_is_kept(path_of(directory, entry->d_name, path), pattern)) nftw(path, count_blocks, 32, FTW_PHYS);
+    }
+    if (dir) closedir(dir);
+}
+
+uint64_t datadir_removable_bytes(const struct sst_settings *s, const char *datadir) {
+    const char *paths[] = {datadir, s->data_home, s->undo_dir, s->log_dir, s->aria_dir};
+    struct stat st;
+    counted_bytes = 0;
+    if (stat(datadir, &st)) return 0;
+    counted_device = st.st_dev;
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) /* those inside the first are counted with it */
+        if (i == 0 || (paths[i][0] && strncmp(paths[i], datadir, strlen(datadir))))
+            count_removable(paths[i], s->clean_pattern);
+    return counted_bytes;
+}
+
 uint64_t datadir_free_bytes(const char *path) {
     struct statvfs st;
     return statvfs(path, &st) ? UINT64_MAX : (uint64_t)st.f_bavail * st.f_frsize;

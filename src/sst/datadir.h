@@ -29,5 +29,7 @@ uint64_t datadir_footprint(const struct sst_settings *settings, const char *data
 /* Bytes of the files that rsync copies. */
 uint64_t datadir_file_bytes(const struct sst_settings *settings, const char *datadir);
 uint64_t datadir_free_bytes(const char *path);
+/* What datadir_clean would free in the file system of the data directory. */
+uint64_t datadir_removable_bytes(const struct sst_settings *settings, const char *datadir);
 
 #endif

@@ -135,12 +135,35 @@ static int receive_first(struct joiner *joiner, struct first_stage *first, struc
 
 /* ---- the data */
 
-int joiner_give_up_old_data(void *ctx, struct xb_error *error) {
-    struct joiner *joiner = ctx;
+void joiner_note_donor(struct joiner *joiner) {
+    kept_state_restore(&joiner->kept, joiner->transfer->arguments->datadir);
+}
+
+int joiner_give_up_old_data(struct joiner *joiner, struct xb_error *error) {
+    const char *datadir = joiner->transfer->arguments->datadir;
     if (joiner->is_old_data_gone) return 0;
+    int rc = kept_state_forget(&joiner->kept, datadir);
+    if (rc) return xb_fail(error, rc, "cannot write '%s/grastate.dat': %s", datadir, strerror(-rc));
     joiner->is_old_data_gone = true;
-    xb_log_info(joiner->transfer->log, "removing the old data of '%s'", joiner->transfer->arguments->datadir);
+    xb_log_info(joiner->transfer->log, "removing the old data of '%s'", datadir);
     return datadir_clean(&joiner->transfer->settings, joiner->transfer->arguments, error);
+}
+
+int joiner_make_room(void *ctx, struct xb_error *error) {
+    struct joiner *joiner = ctx;
+    const struct transfer *t = joiner->transfer;
+    if (joiner->is_old_data_gone) return 0;
+    uint64_t received = joiner->received_bytes ? *joiner->received_bytes : 0;
+    uint64_t missing = joiner->total_bytes > received ? joiner->total_bytes - received : 0;
+    uint64_t free_bytes = datadir_free_bytes(joiner->directory);
+    uint64_t old_bytes = datadir_removable_bytes(&t->settings, t->arguments->datadir);
+    if (missing > free_bytes + old_bytes)
+        return xb_fail(error, -ENOSPC,
+                       "the disk of '%s' is too small: %" PRIu64 " MiB are still to come, %" PRIu64
+                       " MiB are free, and the old data would make room for %" PRIu64 " MiB: make room there",
+                       t->arguments->datadir, missing >> 20, free_bytes >> 20, old_bytes >> 20);
+    xb_log_info(t->log, "the disk of '%s' has no room for the old data beside the new", t->arguments->datadir);
+    return joiner_give_up_old_data(joiner, error);
 }
 
 static int judge_second(struct transfer *t, const void *ctx, struct stream *stream, void *result,
@@ -158,9 +181,7 @@ static int consume(void *ctx, const uint8_t *data, size_t size, struct xb_error 
 }
 
 int joiner_make_directory(struct joiner *joiner, struct xb_error *error) {
-    snprintf(joiner->directory, sizeof(joiner->directory), "%s/.sst", joiner->transfer->arguments->datadir);
-    int rc = datadir_remove_tree(joiner->directory);
-    if (rc == 0 && mkdir(joiner->directory, 0770)) rc = -errno;
+    int rc = mkdir(joiner->directory, 0770) ? -errno : 0;
     return rc ? xb_fail(error, rc, "cannot make '%s': %s", joiner->directory, strerror(-rc)) : 0;
 }
 
@@ -170,13 +191,16 @@ static int receive_second(struct joiner *joiner, const struct first_stage *first
     struct progress progress;
     char line[PROGRESS_LINE_SIZE], nothing[1];
     struct reception reception = {t, joiner->listen_fd, judge_second, first, nothing, 0};
-    struct unpack *unpack = unpack_new(joiner->directory, joiner_give_up_old_data, joiner, error);
+    struct unpack *unpack = unpack_new(joiner->directory, joiner_make_room, joiner, error);
     if (!unpack) return error->code;
+    joiner->total_bytes = first->magic.total_bytes;
+    joiner->received_bytes = &progress.done_bytes;
     int64_t wait_ns = t->settings.initial_timeout_ns;
     int rc = reception_run(&reception, wait_ns ? xb_clock_monotonic_ns() + wait_ns : XB_NEVER, &stream, error);
     if (rc == -ETIMEDOUT && !error->code)
         xb_fail(error, rc, "the donor did not come back with the data within %d s (sst-initial-timeout)",
                 (int)(wait_ns / XB_SECOND));
+    if (rc == 0) joiner_note_donor(joiner);
     progress_begin(&progress, first->magic.total_bytes, xb_clock_monotonic_ns());
     if (t->arguments->is_progress_wanted && first->magic.total_bytes)
         transfer_say(t, NULL, "total %" PRIu64, first->magic.total_bytes);
@@ -195,6 +219,7 @@ static int receive_second(struct joiner *joiner, const struct first_stage *first
         stream_abort(&stream);
     }
     unpack_free(unpack);
+    joiner->received_bytes = NULL;
     return rc;
 }
 
@@ -271,15 +296,24 @@ int joiner_run_with(struct transfer *t, int (*join_)(struct joiner *joiner, stru
     joiner->transfer = t;
     int rc = transfer_load_tls(t, error);
     int lock = rc ? rc : datadir_lock(datadir, &t->watch, error);
+    snprintf(joiner->directory, sizeof(joiner->directory), "%s/.sst", datadir);
     rc = lock < 0 ? lock : datadir_mark(datadir, error);
+    if (rc == 0) {
+        kept_state_remember(&joiner->kept, datadir);
+        datadir_remove_tree(joiner->directory); /* of a program that was killed */
+    }
     if (rc == 0) rc = datadir_make_directories(&t->settings, error);
     if (rc == 0) rc = join_(joiner, error);
-    if (joiner->directory[0]) datadir_remove_tree(joiner->directory);
+    if (rc && lock >= 0 && !joiner->is_old_data_gone) kept_state_restore(&joiner->kept, datadir);
+    if (lock >= 0) datadir_remove_tree(joiner->directory);
     if (joiner->listen_fd >= 0) close(joiner->listen_fd);
     if (lock >= 0) datadir_unmark(datadir);
     datadir_unlock(datadir, lock);
-    if (rc && error->code && !joiner->is_old_data_gone)
-        xb_log_info(t->log, "the data of '%s' was not touched", datadir);
+    if (rc && error->code)
+        xb_log_info(t->log,
+                    joiner->is_old_data_gone ? "the old data of '%s' is gone: the next start takes a snapshot again"
+                                             : "the data of '%s' was not touched",
+                    datadir);
     if (rc == 0) rc = transfer_say(t, error, "%s", joiner->state);
     free(joiner);
     return rc;

@@ -17,7 +17,7 @@
 #define HELLO_MAGIC "XEBECSST"
 #define WELCOME_MAGIC "XEBECWEL"
 #define PIECE_MAGIC 0x43504258u /* "XBPC" */
-#define VERSION 1
+#define VERSION 2
 #define SIGNED_SIZE (HELLO_SIZE - PROOF_SIZE)
 #define TRIAL_EVERY 16
 #define METER_WEIGHT 0.2
@@ -99,7 +99,7 @@ int welcome_read(const struct hello *hello, const char *secret, const uint8_t ke
 void piece_write(const struct piece_header *piece, uint8_t to[PIECE_HEADER_SIZE]) {
     struct xb_writer w = xb_writer_init(to, PIECE_HEADER_SIZE);
     xb_write_u32(&w, PIECE_MAGIC);
-    xb_write_u32(&w, (uint32_t)piece->is_compressed | (uint32_t)piece->is_last << 1);
+    xb_write_u32(&w, (uint32_t)piece->is_compressed | (uint32_t)piece->is_last << 1 | (uint32_t)piece->is_beat << 2);
     xb_write_u64(&w, piece->number);
     xb_write_u64(&w, piece->offset);
     xb_write_u32(&w, piece->raw_size);
@@ -112,16 +112,22 @@ int piece_read(struct piece_header *piece, const uint8_t from[PIECE_HEADER_SIZE]
     uint32_t magic = xb_read_u32(&r), flags = xb_read_u32(&r);
     piece->is_compressed = flags & 1;
     piece->is_last = flags >> 1 & 1;
+    piece->is_beat = flags >> 2 & 1;
     piece->number = xb_read_u64(&r);
     piece->offset = xb_read_u64(&r);
     piece->raw_size = xb_read_u32(&r);
     piece->wire_size = xb_read_u32(&r);
     piece->crc = xb_read_u32(&r);
-    bool is_possible = magic == PIECE_MAGIC && flags <= 3 && piece->raw_size <= PIECE_BYTES &&
-                       piece->wire_size <= PIECE_BYTES && piece->number < ACK_FAILED &&
+    bool is_possible = magic == PIECE_MAGIC && (flags < 4 || (flags == 4 && piece->wire_size == 0)) &&
+                       piece->raw_size <= PIECE_BYTES && piece->wire_size <= PIECE_BYTES && piece->number < ACK_HERE &&
                        (piece->is_compressed || piece->raw_size == piece->wire_size) &&
                        (!piece->is_last || piece->raw_size == 0);
     return is_possible ? 0 : xb_fail(error, -EBADMSG, "a piece with an impossible header came");
+}
+
+int64_t piece_silence_ns(int64_t configured_ns) {
+    if (configured_ns == 0) return SILENCE_DEFAULT_NS;
+    return configured_ns < SILENCE_MIN_NS ? SILENCE_MIN_NS : configured_ns;
 }
 
 static double smooth(double old, double newest) {

@@ -4,6 +4,10 @@
  * the backup's stream in numbered pieces, any piece on any connection, each acknowledged by its number. A piece that
  * was not acknowledged when its connection broke is sent again on another one: that is the whole of resuming.
  *
+ * Both sides speak on every connection at least every BEAT_NS, if only to say that they are there: the donor by a beat
+ * instead of a piece, the joiner by ACK_HERE while it receives anything or waits for its disk. So silence means that
+ * the network is cut, and nothing else does.
+ *
  * Both proofs are HMACs with the secret that the joiner sent through the group, over keying material of this very
  * connection, the cluster's UUID and the position: so each side knows, before a byte of data moves, that the other
  * belongs to the same cluster and means the same transfer. Pure.
@@ -11,6 +15,7 @@
 #ifndef XB_SST_PIECE_H
 #define XB_SST_PIECE_H
 
+#include "base/clock.h"
 #include "base/error.h"
 
 #include <stdbool.h>
@@ -20,6 +25,9 @@
 #define PIECE_BYTES ((uint32_t)1 << 20) /* of the stream; the last one may be shorter */
 #define PIECE_WINDOW 64                 /* pieces under way at the donor, and ahead of the joiner's writer */
 #define PIECE_STATE_SIZE 72
+#define BEAT_NS (2 * XB_SECOND)
+#define SILENCE_MIN_NS (2 * BEAT_NS)
+#define SILENCE_DEFAULT_NS (30 * XB_SECOND)
 #define PROOF_SIZE 32
 
 #define HELLO_SIZE 168
@@ -48,16 +56,21 @@ struct piece_header {
     uint64_t number, offset;           /* offset in the stream */
     uint32_t raw_size, wire_size, crc; /* CRC-32C of the raw bytes */
     bool is_compressed, is_last;       /* the last piece is empty */
+    bool is_beat;                      /* no piece, and answered by ACK_HERE */
 };
 void piece_write(const struct piece_header *piece, uint8_t to[PIECE_HEADER_SIZE]);
 int piece_read(struct piece_header *piece, const uint8_t from[PIECE_HEADER_SIZE],
                struct xb_error *error); /* -EBADMSG */
 
-/* From the joiner: a number of 8 bytes. Two of them mean the end. */
+/* From the joiner: a number of 8 bytes. */
 #define ACK_SIZE 8
 #define ACK_WHOLE UINT64_MAX        /* everything is there and checked */
 #define ACK_FAILED (UINT64_MAX - 1) /* ACK_TEXT_SIZE bytes of reason follow */
+#define ACK_HERE (UINT64_MAX - 2)   /* nothing but a sign of life */
 #define ACK_TEXT_SIZE 256
+
+/* After which silence a connection counts as broken; configured_ns: sst-idle-timeout, 0 not set. */
+int64_t piece_silence_ns(int64_t configured_ns);
 
 /* Does compressing pay? Measured while running, one meter for all threads (the caller locks). */
 struct meter {

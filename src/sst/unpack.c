@@ -64,14 +64,17 @@ static struct open_file *open_file(struct unpack *unpack, const char *path, stru
     return &unpack->files[unpack->count++];
 }
 
+static int ask_for_room(struct unpack *unpack, struct xb_error *error) {
+    int (*low_space)(void *, struct xb_error *) = unpack->low_space;
+    unpack->low_space = NULL;
+    return low_space(unpack->ctx, error);
+}
+
 static int watch_space(struct unpack *unpack, size_t size, struct xb_error *error) {
     unpack->unchecked_bytes += size;
     if (!unpack->low_space || unpack->unchecked_bytes < SPACE_CHECK_BYTES) return 0;
     unpack->unchecked_bytes = 0;
-    if (datadir_free_bytes(unpack->directory) >= SPACE_LOW_BYTES) return 0;
-    int (*low_space)(void *, struct xb_error *) = unpack->low_space;
-    unpack->low_space = NULL;
-    return low_space(unpack->ctx, error);
+    return datadir_free_bytes(unpack->directory) >= SPACE_LOW_BYTES ? 0 : ask_for_room(unpack, error);
 }
 
 static int take_data(void *ctx, const char *path, uint64_t offset, const uint8_t *data, size_t size,
@@ -84,9 +87,12 @@ static int take_data(void *ctx, const char *path, uint64_t offset, const uint8_t
     while (size > 0 && rc == 0) {
         ssize_t n = pwrite(file->fd, data, size, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == ENOSPC && unpack->low_space) {
+            rc = ask_for_room(unpack, error);
+            continue;
+        }
         if (n < 0 && errno == ENOSPC)
-            return xb_fail(error, -ENOSPC, "the disk of '%s' is full: make room there, the data directory is as it was",
-                           unpack->directory);
+            return xb_fail(error, -ENOSPC, "the disk of '%s' is full: make room there", unpack->directory);
         if (n < 0) return xb_fail(error, -errno, "cannot write '%s/%s': %m", unpack->directory, path);
         data += n;
         size -= (size_t)n;

@@ -6,8 +6,8 @@
 #include "sst/container.h"
 
 struct unpack;
-/* low_space (may be NULL) is called, once, when little space is left in the directory's file system: it may make room.
- */
+/* low_space (may be NULL) is called, once, when little or no space is left in the directory's file system: it makes
+ * room, or says why it does not: that ends the unpacking. */
 struct unpack *unpack_new(const char *directory, int (*low_space)(void *ctx, struct xb_error *error), void *ctx,
                           struct xb_error *error);
 void unpack_free(struct unpack *unpack); /* closes what is open */

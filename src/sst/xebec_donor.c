@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The donor of the method xebec. The main thread reads the backup into a window of pieces; one thread a connection
- * takes the next unsent piece, compresses it if that pays, and sends it. What a broken connection had not got
- * acknowledged goes back to the window, and the thread connects anew.
+ * takes the next unsent piece, compresses it if that pays, and sends it, reading acknowledgements meanwhile. What a
+ * broken or silent connection had not got acknowledged goes back to the window, and the thread connects anew.
  */
 #include "sst/backup.h"
 #include "sst/datadir.h"
@@ -29,6 +29,7 @@
 #define CONNECTIONS_MAX 16
 #define UNACKED_MAX 4 /* pieces under way on one connection */
 #define HANDSHAKE_NS (10 * XB_SECOND)
+#define HANDSHAKE_MIN_NS XB_SECOND
 #define ANSWER_NS (600 * XB_SECOND) /* the joiner may have to write what it has before it can say that all is there */
 #define GIVE_UP_NS (2 * XB_SECOND)
 #define COMPRESSION_LEVEL 1
@@ -66,6 +67,15 @@ struct connection {
     uint64_t unacked[UNACKED_MAX];
     size_t unacked_count;
     uint8_t *packed;
+    struct slot *next; /* taken, and not to be sent before due_ns; NULL: none */
+    int64_t due_ns;
+    const uint8_t *bytes;              /* of the piece that is next or under way */
+    uint8_t header[PIECE_HEADER_SIZE]; /* under way, bytes of `current` behind it */
+    struct slot *current;              /* NULL: a beat, or nothing */
+    size_t out_size, out_sent;         /* out_size 0: nothing is under way */
+    int64_t begin_ns, spoke_ns, heard_ns;
+    uint8_t heard[ACK_SIZE + ACK_TEXT_SIZE];
+    size_t heard_size;
     pthread_t thread;
     bool is_running;
 };
@@ -80,18 +90,25 @@ static void fail_sender(struct sender *s, const struct xb_error *error) {
     watch_stop(&s->watch);
 }
 
-/* -> the next piece to send, NULL: none now */
+/* With the lock held. -> the next piece to send, NULL: none now */
+static struct slot *find_piece(struct sender *s) {
+    for (uint64_t n = s->base; n < s->head; n++)
+        if (s->slots[n % PIECE_WINDOW].state == SLOT_WAITING) return &s->slots[n % PIECE_WINDOW];
+    return NULL;
+}
+
 static struct slot *take_piece(struct sender *s) {
-    struct slot *found = NULL;
     pthread_mutex_lock(&s->lock);
-    for (uint64_t n = s->base; n < s->head && !found; n++)
-        if (s->slots[n % PIECE_WINDOW].state == SLOT_WAITING) found = &s->slots[n % PIECE_WINDOW];
-    if (found)
-        found->state = SLOT_SENT;
-    else if (!s->is_whole && !s->error.code)
-        watch_wait_change(&s->changed, &s->lock);
+    struct slot *found = find_piece(s);
+    if (found) found->state = SLOT_SENT;
     pthread_mutex_unlock(&s->lock);
     return found;
+}
+
+static void wait_for_piece(struct sender *s) {
+    pthread_mutex_lock(&s->lock);
+    if (!find_piece(s) && !s->is_whole && !s->error.code) watch_wait_change(&s->changed, &s->lock);
+    pthread_mutex_unlock(&s->lock);
 }
 
 static void note_ack(struct sender *s, uint64_t number) {
@@ -143,20 +160,18 @@ static int greet(struct connection *c, struct xb_error *error) {
 static int open_connection(struct connection *c, int64_t deadline_ns, struct xb_error *error) {
     struct transfer *t = c->sender->transfer;
     int rc = stream_connect(&c->stream, &t->address, &c->sender->watch, deadline_ns, error);
-    if (rc == 0) rc = stream_start_client(&c->stream, t->tls, 4, xb_clock_monotonic_ns() + HANDSHAKE_NS, error);
-    c->stream.idle_ns = HANDSHAKE_NS;
+    int64_t now_ns = xb_clock_monotonic_ns(), patience_ns = deadline_ns - now_ns;
+    patience_ns = patience_ns < HANDSHAKE_MIN_NS ? HANDSHAKE_MIN_NS : xb_earlier(patience_ns, HANDSHAKE_NS);
+    if (rc == 0) rc = stream_start_client(&c->stream, t->tls, 4, now_ns + patience_ns, error);
+    c->stream.idle_ns = patience_ns;
     if (rc == 0) rc = greet(c, error);
-    c->stream.idle_ns = t->settings.idle_timeout_ns;
+    c->stream.idle_ns = 0; /* work() looks at that */
     if (rc) stream_close(&c->stream);
     return rc;
 }
 
-static int read_ack(struct connection *c, struct xb_error *error) {
-    uint8_t bytes[ACK_SIZE];
-    char text[ACK_TEXT_SIZE + 1] = "";
-    int rc = stream_read_all(&c->stream, bytes, sizeof(bytes), error);
-    if (rc) return rc;
-    uint64_t number = xb_load_le(bytes, 8);
+static int take_ack(struct connection *c, uint64_t number, struct xb_error *error) {
+    if (number == ACK_HERE) return 0;
     if (number == ACK_WHOLE) {
         pthread_mutex_lock(&c->sender->lock);
         c->sender->is_whole = true;
@@ -164,16 +179,35 @@ static int read_ack(struct connection *c, struct xb_error *error) {
         pthread_mutex_unlock(&c->sender->lock);
         return 0;
     }
-    if (number == ACK_FAILED) {
-        stream_read_all(&c->stream, text, ACK_TEXT_SIZE, error);
-        return xb_fail(error, -EREMOTEIO, "the joiner says: %s", text);
-    }
     size_t i = 0;
     while (i < c->unacked_count && c->unacked[i] != number) i++;
     if (i == c->unacked_count) return xb_fail(error, -EBADMSG, "the joiner acknowledges what it was not sent");
     c->unacked[i] = c->unacked[--c->unacked_count];
     note_ack(c->sender, number);
     return 0;
+}
+
+/* All that the joiner has said so far. */
+static int hear(struct connection *c, struct xb_error *error) {
+    for (;;) {
+        bool is_reason = c->heard_size >= ACK_SIZE && xb_load_le(c->heard, 8) == ACK_FAILED;
+        size_t wanted = is_reason ? sizeof(c->heard) : ACK_SIZE;
+        if (c->heard_size == wanted && is_reason)
+            return xb_fail(error, -EREMOTEIO, "the joiner says: %.*s", ACK_TEXT_SIZE, (char *)c->heard + ACK_SIZE);
+        if (c->heard_size == wanted) {
+            c->heard_size = 0;
+            int rc = take_ack(c, xb_load_le(c->heard, 8), error);
+            if (rc) return rc;
+        }
+        short want;
+        ssize_t n = stream_try_read(&c->stream, c->heard + c->heard_size, wanted - c->heard_size, &want, error);
+        if (n == -EAGAIN) return 0;
+        if (n < 0) return (int)n;
+        if (n == 0)
+            return is_over(c->sender) ? 0 : xb_fail(error, -ECONNRESET, "%s closed the connection", c->stream.peer);
+        c->heard_size += (size_t)n;
+        c->heard_ns = xb_clock_monotonic_ns();
+    }
 }
 
 static const uint8_t *pack(struct connection *c, struct slot *slot) {
@@ -198,47 +232,93 @@ static const uint8_t *pack(struct connection *c, struct slot *slot) {
     return c->packed;
 }
 
-static int send_piece(struct connection *c, struct slot *slot, struct xb_error *error) {
+static void take_next(struct connection *c) {
     struct sender *s = c->sender;
-    uint8_t header[PIECE_HEADER_SIZE];
-    c->unacked[c->unacked_count++] = slot->header.number;
-    const uint8_t *bytes = pack(c, slot);
-    piece_write(&slot->header, header);
+    if (c->out_size || c->next || c->unacked_count == UNACKED_MAX || !(c->next = take_piece(s))) return;
+    c->unacked[c->unacked_count++] = c->next->header.number;
+    c->bytes = pack(c, c->next);
+    int64_t now_ns = xb_clock_monotonic_ns();
     pthread_mutex_lock(&s->lock);
-    int64_t now_ns = xb_clock_monotonic_ns(), wait_ns = limit_take(&s->limit, slot->header.wire_size, now_ns);
+    c->due_ns = now_ns + limit_take(&s->limit, c->next->header.wire_size, now_ns);
     pthread_mutex_unlock(&s->lock);
-    int rc = wait_ns ? watch_wait(&s->watch, -1, 0, now_ns + wait_ns, error) : watch_check(&s->watch, error);
-    if (rc == -ETIMEDOUT) rc = 0;
-    now_ns = xb_clock_monotonic_ns();
-    if (rc == 0) rc = stream_write(&c->stream, header, sizeof(header), error);
-    if (rc == 0) rc = stream_write(&c->stream, bytes, slot->header.wire_size, error);
-    if (rc) return rc;
+}
+
+/* Puts the next piece, or a beat, under way if it is time. */
+static void begin_message(struct connection *c, int64_t now_ns) {
+    const struct piece_header beat = {.is_beat = true};
+    bool is_due = c->next && now_ns >= c->due_ns;
+    if (c->out_size || (!is_due && now_ns < c->spoke_ns + BEAT_NS)) return;
+    c->current = is_due ? c->next : NULL;
+    if (is_due) c->next = NULL;
+    piece_write(c->current ? &c->current->header : &beat, c->header);
+    c->out_size = PIECE_HEADER_SIZE + (c->current ? c->current->header.wire_size : 0);
+    c->out_sent = 0;
+    c->begin_ns = c->spoke_ns = now_ns;
+}
+
+static void end_message(struct connection *c) {
+    struct sender *s = c->sender;
+    c->out_size = 0;
+    c->spoke_ns = xb_clock_monotonic_ns();
+    if (!c->current) return;
+    const struct piece_header *h = &c->current->header;
     pthread_mutex_lock(&s->lock);
-    meter_note_send(&s->meter, slot->header.wire_size, xb_clock_monotonic_ns() - now_ns);
-    s->raw_bytes += slot->header.raw_size;
-    s->wire_bytes += slot->header.wire_size;
-    transfer_report(s->transfer, &s->progress, slot->header.raw_size);
+    meter_note_send(&s->meter, h->wire_size, c->spoke_ns - c->begin_ns);
+    s->raw_bytes += h->raw_size;
+    s->wire_bytes += h->wire_size;
+    transfer_report(s->transfer, &s->progress, h->raw_size);
     pthread_mutex_unlock(&s->lock);
+}
+
+/* What is under way, as far as the socket takes it. -> 0, or -EAGAIN with what to wait for */
+static int push(struct connection *c, short *want, struct xb_error *error) {
+    while (c->out_sent < c->out_size) {
+        bool is_header = c->out_sent < PIECE_HEADER_SIZE;
+        const uint8_t *from = is_header ? c->header + c->out_sent : c->bytes + (c->out_sent - PIECE_HEADER_SIZE);
+        size_t size = is_header ? PIECE_HEADER_SIZE - c->out_sent : c->out_size - c->out_sent;
+        ssize_t n = stream_try_write(&c->stream, from, size, want, error);
+        if (n < 0) return (int)n;
+        c->out_sent += (size_t)n;
+        /* A piece that moves is a sign of life on a slow line. It cannot deceive for long: few are under way. */
+        if (!is_header) c->heard_ns = xb_clock_monotonic_ns();
+    }
+    if (c->out_size) end_message(c);
     return 0;
 }
 
-/* Is an acknowledgement there already? */
-static bool has_answer(struct connection *c) {
-    return stream_has_pending(&c->stream) ||
-           watch_wait(&c->sender->watch, c->stream.fd, POLLIN, 0, &(struct xb_error){0}) == 0;
+/* Until there is something to do. want: what the socket must be ready for before more can be sent, 0: nothing is. */
+static int rest(struct connection *c, short want, struct xb_error *error) {
+    int64_t until_ns = c->spoke_ns + BEAT_NS;
+    bool is_idle = !want && !c->next && c->unacked_count < UNACKED_MAX;
+    if (is_idle) wait_for_piece(c->sender);
+    if (is_idle) return watch_check(&c->sender->watch, error);
+    if (c->next && !want) until_ns = xb_earlier(until_ns, c->due_ns);
+    if (want) until_ns = xb_clock_monotonic_ns() + BEAT_NS; /* no beat can go now either */
+    if (stream_has_pending(&c->stream)) return 0;
+    int rc = watch_wait(&c->sender->watch, c->stream.fd, POLLIN | want, until_ns, error);
+    return rc == -ETIMEDOUT ? 0 : rc;
 }
 
 static int work(struct connection *c, struct xb_error *error) {
-    int rc = 0;
-    while (rc == 0 && !is_over(c->sender)) {
-        if (c->unacked_count == UNACKED_MAX || has_answer(c)) {
-            rc = read_ack(c, error);
-            continue;
-        }
-        struct slot *slot = take_piece(c->sender);
-        rc = slot ? send_piece(c, slot, error) : watch_check(&c->sender->watch, error);
+    int64_t silence_ns = piece_silence_ns(c->sender->transfer->settings.idle_timeout_ns);
+    c->heard_ns = c->spoke_ns = xb_clock_monotonic_ns();
+    c->heard_size = c->out_size = 0;
+    c->next = NULL;
+    while (!is_over(c->sender)) {
+        short want = 0;
+        int rc = hear(c, error);
+        if (rc || is_over(c->sender)) return rc;
+        take_next(c);
+        begin_message(c, xb_clock_monotonic_ns());
+        rc = push(c, &want, error);
+        if (rc == 0 && c->next && xb_clock_monotonic_ns() >= c->due_ns) continue;
+        if (rc == 0 || rc == -EAGAIN) rc = rest(c, rc ? want : 0, error);
+        if (rc) return rc;
+        if (xb_clock_monotonic_ns() - c->heard_ns > silence_ns)
+            return xb_fail(error, -ETIMEDOUT, "%s was silent for %d s (sst-idle-timeout)", c->stream.peer,
+                           (int)(silence_ns / XB_SECOND));
     }
-    return rc;
+    return 0;
 }
 
 /* Failures after which another connection cannot help. */
@@ -250,6 +330,7 @@ static bool is_final(int rc) {
 static void *run_connection(void *ctx) {
     struct connection *c = ctx;
     struct sender *s = c->sender;
+    struct xb_error broke = {0}; /* why it has to be replaced */
     int64_t deadline_ns = xb_clock_monotonic_ns() + s->transfer->settings.donor_timeout_ns;
     while (!is_over(s)) {
         struct xb_error error = {0};
@@ -260,14 +341,20 @@ static void *run_connection(void *ctx) {
         bool was_working = c->stream.fd >= 0;
         stream_abort(&c->stream);
         if (was_working) deadline_ns = xb_clock_monotonic_ns() + s->transfer->settings.donor_timeout_ns;
+        if (was_working) broke = error;
         if (rc == -EPIPE && watch_check(&s->watch, &error) == 0)
             rc = -ECONNRESET; /* the peer's end, not the server's */
         if (is_final(rc) || xb_clock_monotonic_ns() >= deadline_ns) {
             if (!error.code) xb_fail(&error, rc, "connection %u ended", c->number);
+            if (!is_final(rc) && broke.code)
+                xb_fail(&error, rc,
+                        "%s, and could not be replaced within %d s (donor-timeout): is the network up, is the joiner "
+                        "alive?",
+                        broke.text, (int)(s->transfer->settings.donor_timeout_ns / XB_SECOND));
             fail_sender(s, &error);
             break;
         }
-        xb_log_warning(s->transfer->log, "%s; connecting anew, nothing is lost", error.text);
+        if (was_working) xb_log_warning(s->transfer->log, "%s; connecting anew, nothing is lost", error.text);
         give_back(c);
     }
     stream_close(&c->stream);
@@ -366,8 +453,10 @@ static int send_backup(struct sender *s, struct connection *connections, unsigne
 /* Lets the joiner know that nothing will come any more; it would wait for us to resume. */
 static void give_up(struct sender *s, struct connection *c) {
     struct xb_error ignored = {0};
-    watch_close_fork(&s->watch); /* it was stopped */
-    if (watch_fork(&s->watch, &s->transfer->watch, &ignored)) return;
+    struct watch only_time = {-1, -1, -1,
+                              0}; /* our server may be dead, or a signal may want us to end: this is short */
+    watch_close_fork(&s->watch);  /* it was stopped */
+    if (watch_fork(&s->watch, &only_time, &ignored)) return;
     stream_close(&c->stream);
     s->hello.is_given_up = true;
     open_connection(c, xb_clock_monotonic_ns() + GIVE_UP_NS, &ignored);

@@ -34,6 +34,7 @@ struct line {
     pthread_t thread;
     bool is_running, is_donor; /* is_donor: it has proved who it is */
     _Atomic(bool) is_done;
+    int64_t spoke_ns;
     uint8_t *packed;
 };
 
@@ -49,6 +50,7 @@ struct receiver {
     int64_t suspicion_ns;   /* when a connection failed as a differently configured donor would, 0: none did */
     unsigned live;          /* connections of the donor */
     int64_t broken_ns;      /* since when there is none */
+    struct xb_error broken; /* why the last one broke */
     uint8_t *pieces[AHEAD]; /* of piece n: n modulo AHEAD; NULL: not here yet */
     uint32_t sizes[AHEAD];
     bool is_last[AHEAD];
@@ -87,6 +89,30 @@ static int admit(struct line *l, struct xb_error *error) {
     return stream_write(&l->stream, answer, sizeof(answer), error);
 }
 
+static int say(struct line *l, uint64_t number, struct xb_error *error) {
+    uint8_t ack[ACK_SIZE];
+    xb_store_le(ack, number, 8);
+    l->spoke_ns = xb_clock_monotonic_ns();
+    return stream_write(&l->stream, ack, sizeof(ack), error);
+}
+
+static int say_here_in_time(struct line *l, struct xb_error *error) {
+    return xb_clock_monotonic_ns() - l->spoke_ns < BEAT_NS ? 0 : say(l, ACK_HERE, error);
+}
+
+/* On a slow line a piece takes long; the donor must not think that we are gone. */
+static int read_all(struct line *l, uint8_t *to, size_t size, struct xb_error *error) {
+    while (size > 0) {
+        ssize_t n = stream_read(&l->stream, to, size, error);
+        if (n == 0) return xb_fail(error, -ECONNRESET, "%s closed the connection", l->stream.peer);
+        int rc = n < 0 ? (int)n : say_here_in_time(l, error);
+        if (rc) return rc;
+        to += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
 /* The raw bytes of a piece, checked. -> malloc'ed, or NULL with *error */
 static uint8_t *receive_piece(struct line *l, const struct piece_header *h, struct xb_error *error) {
     uint8_t *raw = malloc(PIECE_BYTES);
@@ -94,7 +120,7 @@ static uint8_t *receive_piece(struct line *l, const struct piece_header *h, stru
         xb_fail(error, -ENOMEM, "no memory");
         return NULL;
     }
-    int rc = stream_read_all(&l->stream, h->is_compressed ? l->packed : raw, h->wire_size, error);
+    int rc = read_all(l, h->is_compressed ? l->packed : raw, h->wire_size, error);
     if (rc == 0) {
         size_t n = h->is_compressed ? ZSTD_decompress(raw, PIECE_BYTES, l->packed, h->wire_size) : h->raw_size;
         uint32_t crc = n == h->raw_size ? xb_crc32c(0, raw, n) : ~h->crc;
@@ -110,12 +136,16 @@ static uint8_t *receive_piece(struct line *l, const struct piece_header *h, stru
 }
 
 /* Hands a piece to the writer; waits while it is too far ahead of it. -> 0, or the watch's failure */
-static int deposit(struct receiver *r, const struct piece_header *h, uint8_t *raw, struct xb_error *error) {
+static int deposit(struct line *l, const struct piece_header *h, uint8_t *raw, struct xb_error *error) {
+    struct receiver *r = l->receiver;
     int rc = 0;
     pthread_mutex_lock(&r->lock);
     while (rc == 0 && h->number >= r->next + AHEAD) {
         watch_wait_change(&r->changed, &r->lock);
+        pthread_mutex_unlock(&r->lock);
         rc = watch_check(&r->watch, error);
+        if (rc == 0) rc = say_here_in_time(l, error);
+        pthread_mutex_lock(&r->lock);
     }
     size_t i = h->number % AHEAD;
     bool is_new = rc == 0 && h->number >= r->next && !r->pieces[i];
@@ -132,16 +162,15 @@ static int deposit(struct receiver *r, const struct piece_header *h, uint8_t *ra
 
 static int receive_pieces(struct line *l, struct xb_error *error) {
     for (;;) {
-        uint8_t bytes[PIECE_HEADER_SIZE], ack[ACK_SIZE];
+        uint8_t bytes[PIECE_HEADER_SIZE];
         struct piece_header h;
-        int rc = stream_read_all(&l->stream, bytes, sizeof(bytes), error);
+        int rc = read_all(l, bytes, sizeof(bytes), error);
         if (rc == 0) rc = piece_read(&h, bytes, error);
-        if (rc) return rc;
-        uint8_t *raw = receive_piece(l, &h, error);
-        rc = raw ? deposit(l->receiver, &h, raw, error) : error->code;
-        if (rc) return rc;
-        xb_store_le(ack, h.number, 8);
-        rc = stream_write(&l->stream, ack, sizeof(ack), error);
+        if (rc == 0 && !h.is_beat) {
+            uint8_t *raw = receive_piece(l, &h, error);
+            rc = raw ? deposit(l, &h, raw, error) : error->code;
+        }
+        if (rc == 0) rc = say(l, h.is_beat ? ACK_HERE : h.number, error);
         if (rc) return rc;
     }
 }
@@ -160,6 +189,12 @@ static void note_suspicion(struct receiver *r) {
     pthread_mutex_unlock(&r->lock);
 }
 
+static void note_break(struct receiver *r, const struct xb_error *error) {
+    pthread_mutex_lock(&r->lock);
+    r->broken = *error;
+    pthread_mutex_unlock(&r->lock);
+}
+
 static void *run_line(void *ctx) {
     struct line *l = ctx;
     struct receiver *r = l->receiver;
@@ -175,13 +210,16 @@ static void *run_line(void *ctx) {
         stream_close_with(&l->stream, "");
     } else {
         l->is_donor = true;
-        l->stream.idle_ns = t->settings.idle_timeout_ns;
+        l->stream.idle_ns = piece_silence_ns(t->settings.idle_timeout_ns);
+        l->spoke_ns = xb_clock_monotonic_ns();
         count_live(r, 1);
         rc = receive_pieces(l, &error);
         bool is_damage = rc == -EBADMSG || rc == -ENOMEM;
         if (is_damage) fail_receiver(r, &error);
-        if (!is_damage && rc != -ECANCELED && error.code)
+        if (!is_damage && rc != -ECANCELED && error.code) {
             xb_log_info(t->log, "%s; the donor may resume it", error.text);
+            note_break(r, &error);
+        }
         if (rc != -ECANCELED && !is_damage)
             stream_abort(&l->stream); /* else the main thread still has a word for the donor */
         count_live(r, -1);
@@ -235,8 +273,9 @@ static int check_time(struct receiver *r, int64_t start_ns, struct xb_error *err
                        RECEPTION_SUSPICION_S);
     if (r->has_donor && r->live == 0 && r->broken_ns && now_ns - r->broken_ns > s->donor_timeout_ns + RESUME_EXTRA_NS)
         return xb_fail(error, -ETIMEDOUT,
-                       "all connections of the donor broke and none came back within %d s (donor-timeout and a little)",
-                       (int)((s->donor_timeout_ns + RESUME_EXTRA_NS) / XB_SECOND));
+                       "all connections of the donor broke (%s) and none came back within %d s (donor-timeout and a "
+                       "little): is the network up, is the donor alive?",
+                       r->broken.text, (int)((s->donor_timeout_ns + RESUME_EXTRA_NS) / XB_SECOND));
     return watch_check(&r->watch, error);
 }
 
@@ -285,8 +324,11 @@ static int receive_backup(struct receiver *r, struct xb_error *error) {
     struct progress progress;
     char line[PROGRESS_LINE_SIZE];
     int rc = joiner_make_directory(r->joiner, error);
-    struct unpack *unpack = rc ? NULL : unpack_new(r->joiner->directory, joiner_give_up_old_data, r->joiner, error);
+    struct unpack *unpack = rc ? NULL : unpack_new(r->joiner->directory, joiner_make_room, r->joiner, error);
     if (!unpack) return error->code;
+    joiner_note_donor(r->joiner);
+    r->joiner->total_bytes = r->hello.total_bytes;
+    r->joiner->received_bytes = &progress.done_bytes;
     progress_begin(&progress, r->hello.total_bytes, xb_clock_monotonic_ns());
     if (t->arguments->is_progress_wanted) transfer_say(t, NULL, "total %" PRIu64, r->hello.total_bytes);
     rc = write_pieces(r, unpack, &progress, error);
@@ -300,6 +342,7 @@ static int receive_backup(struct receiver *r, struct xb_error *error) {
         xb_log_info(t->log, "received %" PRIu64 " files, %s", unpack_files(unpack),
                     progress_format_end(&progress, xb_clock_monotonic_ns(), line));
     unpack_free(unpack);
+    r->joiner->received_bytes = NULL;
     return rc;
 }
 
