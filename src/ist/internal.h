@@ -21,10 +21,6 @@ void ist_address_format(const struct ist_address *address, char text[IST_ADDRESS
 /* Starts a thread that leaves all signals to the server. -> 0 or negative errno */
 int ist_thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg);
 
-static inline bool ist_is_isolated(const _Atomic(int) *mode) {
-    return mode && atomic_load_explicit(mode, memory_order_relaxed) != 0;
-}
-
 /* Sends a header without payload at once, and receives a header. */
 int ist_send_plain(struct stream *stream, enum ist_message_type type, int8_t ctrl, int version, struct xb_error *error);
 int ist_receive_header(struct stream *stream, struct ist_message *message, int version, struct xb_error *error);

@@ -16,6 +16,7 @@
 #define XB_IST_IST_H
 
 #include "base/error.h"
+#include "base/isolation.h"
 #include "base/log.h"
 #include "gcache/gcache.h"
 #include "tls/tls.h"
@@ -71,7 +72,7 @@ struct ist_receiver_config {
     int64_t last_needed;     /* seqno of the configuration change that made the transfer necessary */
     size_t payload_size_max; /* repl.max_ws_size; 0: 2 GiB - 1 */
     int64_t donor_timeout_ns; /* from ist_receiver_start on, for a donor to have shown up; 0: for ever */
-    const _Atomic(int) *isolation; /* node isolation mode (spec 01 section 5); NULL: none */
+    const struct xb_isolation *isolation; /* node isolation mode (spec 01 section 5); NULL: none */
 };
 
 struct ist_receiver;
@@ -113,7 +114,7 @@ struct ist_sender_config {
     struct tls_context *tls; /* NULL: none, then an ssl address is refused; else a tcp address is. A reference is taken */
     bool is_dynamic;         /* socket.dynamic: a tcp address is served all the same */
     int64_t timeout_ns;      /* for connect, TLS and dialogue together; 0: IST_DEFAULT_TIMEOUT_NS */
-    const _Atomic(int) *isolation;
+    const struct xb_isolation *isolation;
 };
 
 /* Connects, has the dialogue, starts streaming, all of it within the timeout. Takes over the sender in every case.

@@ -173,7 +173,8 @@ static int receive_all(struct transfer *transfer, struct xb_error *error) {
     for (;;) {
         struct ist_message message;
         int rc = ist_receive_header(transfer->stream, &message, config->version, error);
-        if (!rc && ist_is_isolated(config->isolation)) rc = xb_fail(error, -ECONNRESET, "node is isolated");
+        if (!rc && xb_isolation_get(config->isolation) != XB_NORMAL)
+            rc = xb_fail(error, -ECONNRESET, "node is isolated");
         if (rc) return rc;
         if (message.type == IST_MESSAGE_CTRL) return handle_ctrl(transfer, &message, error);
         rc = ist_message_is_ordered(&message)

@@ -78,7 +78,7 @@ static struct stream *await_donor(struct ist_receiver *receiver, struct xb_error
             xb_fail(error, -ECANCELED, "cancelled");
             return NULL;
         }
-        if (ist_is_isolated(receiver->config.isolation)) {
+        if (xb_isolation_get(receiver->config.isolation) != XB_NORMAL) {
             xb_fail(error, -ECONNRESET, "node is isolated");
             return NULL;
         }

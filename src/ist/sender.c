@@ -27,7 +27,7 @@ struct ist_sender {
     bool has_thread, is_finished; /* under the mutex of senders */
     int64_t first, last, preload_from;
     int version;
-    const _Atomic(int) *isolation;
+    const struct xb_isolation *isolation;
     char address[IST_ADDRESS_SIZE];
     struct gcache_entry batch[BATCH_ENTRIES];
 };
@@ -70,7 +70,7 @@ static int send_all(struct ist_sender *sender, struct xb_error *error) {
         if (count == -ECANCELED) return xb_fail(error, count, "the history needed its room");
         if (count == 0) return xb_fail(error, -ENODATA, "seqno %lld is not in the history", (long long)next);
         for (int i = 0; i < count && next <= sender->last; i++, next++) {
-            if (ist_is_isolated(sender->isolation)) return xb_fail(error, -ECONNRESET, "node is isolated");
+            if (xb_isolation_get(sender->isolation) != XB_NORMAL) return xb_fail(error, -ECONNRESET, "node is isolated");
             int rc = send_entry(sender, &sender->batch[i], error);
             if (rc) return rc;
         }

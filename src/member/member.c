@@ -79,7 +79,7 @@ static int64_t on_tick(void *ctx, int64_t now_ns) {
 /* wsrep_node_isolation_mode_set_v1(2): the membership ends by force. */
 static void on_disconnected(void *ctx) {
     struct member *member = ctx;
-    gmcast_isolate(group_gmcast(member->group), NET_DISCONNECT, xb_clock_monotonic_ns());
+    gmcast_isolate(group_gmcast(member->group), XB_DISCONNECT, xb_clock_monotonic_ns());
 }
 
 /* ---- the stack uses the network ---- */

@@ -32,8 +32,7 @@ struct member_config {
      * 15.4, 01 section 29), see struct net_config. NULL: all are allowed. Group thread. */
     const char *(*refusal)(void *ctx, const char *host);
     void *refusal_ctx;
-    /* One word that other code may set from a signal handler: node isolation mode (spec 02 section 15.2). */
-    const _Atomic(int) *isolation;
+    struct xb_isolation *isolation; /* spec 02 section 15.2 */
 };
 
 struct member_up {

@@ -207,7 +207,7 @@ void net_check_deadlines(struct net *net, int64_t now_ns) {
 }
 
 net_conn net_dial(struct net *net, const char *host, uint16_t port) {
-    if (net->isolation != NET_NORMAL || net->conn_count == NET_CONNS_MAX) return NET_NO_CONN;
+    if (net->isolation != XB_NORMAL || net->conn_count == NET_CONNS_MAX) return NET_NO_CONN;
     struct net_endpoint to;
     int rc = net_endpoint_from_numeric(host, port, &to);
     if (!rc) rc = net_socket_connect(&to, net->config.bind_host, &net->socket_options);

@@ -104,7 +104,8 @@ struct net {
     struct slot_list dirty, failed;
     int64_t deadline_ns; /* the earliest of all connections and of the listener, or earlier */
     int handshake_reads_left;
-    int isolation;
+    int isolation, isolation_fd; /* mode of the last turn; -1: not watched */
+    uv_poll_t isolation_poll;
 
     bool is_running, is_freed;
     int64_t finish_ns;

@@ -46,7 +46,7 @@ static void make_room(struct net *net, const char *host) {
 static void take_in(struct net *net, int fd, const struct net_endpoint *peer) {
     char host[NET_HOST_SIZE];
     net_endpoint_host(peer, host);
-    if (net->isolation != NET_NORMAL) {
+    if (net->isolation != XB_NORMAL) {
         close(fd);
         return;
     }

@@ -21,10 +21,23 @@
 
 #define SCRATCH_BYTES (DATAGRAM_HEADER_SIZE + DATAGRAM_BODY_MAX + NET_READ_BYTES)
 
-/* Both only make uv_run return. */
+/* All three only make uv_run return. */
 static void on_async(uv_async_t *async) {
 }
 static void on_timer(uv_timer_t *timer) {
+}
+static void on_isolation(uv_poll_t *poll, int status, int events) {
+    xb_isolation_read(((struct net *)poll->data)->isolation_fd);
+}
+
+/* Without a descriptor the mode is seen in the next turn, whatever brings it about. */
+static void watch_isolation(struct net *net) {
+    int fd = net->config.isolation ? xb_isolation_watch(net->config.isolation) : -1;
+    if (fd < 0) return;
+    net->isolation_fd = fd;
+    net->isolation_poll.data = net;
+    if (!uv_poll_init(&net->loop, &net->isolation_poll, fd))
+        uv_poll_start(&net->isolation_poll, UV_READABLE, on_isolation);
 }
 
 struct net *net_new(const struct net_config *config, const struct net_events *events, const struct xb_log *log,
@@ -47,7 +60,7 @@ struct net *net_new(const struct net_config *config, const struct net_events *ev
     };
     net->events = *events;
     net->log = log;
-    net->listener_fd = -1;
+    net->listener_fd = net->isolation_fd = -1;
     net->accept_again_ns = net->deadline_ns = net->finish_ns = XB_NEVER;
     net->scratch = scratch;
     net->loop.data = net;
@@ -58,6 +71,7 @@ struct net *net_new(const struct net_config *config, const struct net_events *ev
         xb_fail(error, rc, "cannot make an event loop: %s", strerror(-rc));
         return NULL;
     }
+    watch_isolation(net);
     return net;
 }
 
@@ -74,6 +88,7 @@ void net_free(struct net *net) {
     uv_walk(&net->loop, close_handle, NULL);
     uv_run(&net->loop, UV_RUN_DEFAULT); /* runs the close callbacks, and waits for a lookup under way */
     uv_loop_close(&net->loop);
+    if (net->config.isolation) xb_isolation_unwatch(net->config.isolation, net->isolation_fd);
     tls_context_unref(net->config.tls);
     free(net->scratch);
     free(net);
@@ -88,14 +103,13 @@ void net_wake(struct net *net) {
 }
 
 static void check_isolation(struct net *net) {
-    if (!net->config.isolation) return;
-    int isolation = atomic_load_explicit(net->config.isolation, memory_order_relaxed);
+    int isolation = xb_isolation_get(net->config.isolation);
     if (isolation == net->isolation) return;
     net->isolation = isolation;
-    if (isolation == NET_NORMAL) return;
+    if (isolation == XB_NORMAL) return;
     for (size_t i = 0; i < NET_CONNS_MAX; i++)
         if (net->conns[i]) conn_fail(net->conns[i], -ENETDOWN, "this node is isolated");
-    if (isolation == NET_DISCONNECT) net->events.disconnected(net->events.ctx);
+    if (isolation == XB_DISCONNECT) net->events.disconnected(net->events.ctx);
 }
 
 static void flush_all(struct net *net) {

@@ -18,6 +18,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/isolation.h"
 #include "base/log.h"
 #include "net/address.h"
 #include "tls/tls.h"
@@ -38,8 +39,6 @@ struct net;
 typedef uint64_t net_conn; /* never used again within a net */
 #define NET_NO_CONN 0
 
-enum net_isolation { NET_NORMAL = 0, NET_ISOLATED = 1, NET_DISCONNECT = 2 }; /* section 15.2 */
-
 struct net_config {
     struct tls_context *tls;                     /* NULL: plain TCP. A reference is taken */
     bool is_dynamic;                             /* section 17 */
@@ -50,7 +49,7 @@ struct net_config {
      * sentence that begins with "IP H". NULL: all may. */
     const char *(*refusal)(void *ctx, const char *host);
     void *refusal_ctx;
-    const _Atomic(int) *isolation; /* enum net_isolation, set elsewhere; NULL: none */
+    struct xb_isolation *isolation; /* section 15.2; wakes the loop. NULL: none */
 };
 
 /* Why a connection ended. */
@@ -80,7 +79,7 @@ struct net_events {
     void (*work)(void *ctx);
     /* Once a turn, after the events and the work. -> when to be called again at the latest */
     int64_t (*tick)(void *ctx, int64_t now_ns);
-    /* The isolation word was seen as NET_DISCONNECT; called once. */
+    /* The isolation mode was seen as XB_DISCONNECT; called once. */
     void (*disconnected)(void *ctx);
 };
 

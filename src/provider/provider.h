@@ -98,6 +98,6 @@ const char *service_refusal(const char *host);
 /* services.c */
 void service_event(const char *name, const char *json);
 bool service_has_config(void);
-const _Atomic(int) *service_isolation(void);
+struct xb_isolation *service_isolation(void);
 
 #endif

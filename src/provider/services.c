@@ -48,15 +48,15 @@ bool service_has_config(void) {
     return atomic_load(&config_users) > 0;
 }
 
-/* Set from the server's signal handler: one word, looked at by everything that uses a socket. */
-static _Atomic(int) isolation;
+/* Set from the server's signal handler, looked at by everything that uses a socket. */
+static struct xb_isolation isolation;
 
 int wsrep_node_isolation_mode_set_v1(int mode) {
     if (mode < ABI_ISOLATION_NONE || mode > ABI_ISOLATION_DISCONNECT) return 1;
-    atomic_store(&isolation, mode);
+    xb_isolation_set(&isolation, mode);
     return 0;
 }
 
-const _Atomic(int) *service_isolation(void) {
+struct xb_isolation *service_isolation(void) {
     return &isolation;
 }

@@ -210,7 +210,7 @@ struct replicator {
     struct replicator_callbacks callbacks;
     char *node_name, *node_incoming, *data_dir;
     int appl_version_max;
-    const _Atomic(int) *isolation;
+    struct xb_isolation *isolation;
     uint64_t hash_secret;
 
     _Atomic(enum node_state) state; /* changed with state_lock held */

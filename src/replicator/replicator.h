@@ -21,6 +21,7 @@
 #define XB_REPLICATOR_REPLICATOR_H
 
 #include "base/error.h"
+#include "base/isolation.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "base/uuid.h"
@@ -108,7 +109,7 @@ struct replicator_config {
     struct replicator_gtid start; /* recovered by the server; nil and -1 if not */
     struct xb_options *options;   /* shared, outlives the replicator; base_*, gcache.*, repl.* are read here */
     struct tls_context *tls;      /* NULL: plaintext. A reference is taken */
-    const _Atomic(int) *isolation;
+    struct xb_isolation *isolation;
 };
 
 struct replicator;

@@ -664,9 +664,9 @@ static void test_late_start(void **state) {
 
 static void test_isolated(void **state) {
     struct pair *pair = *state;
-    _Atomic(int) mode = 1;
+    struct xb_isolation isolation = {.mode = XB_ISOLATED};
     pair_fill(pair->donor.cache, 1, 10);
-    pair->joiner.config.isolation = &mode;
+    pair->joiner.config.isolation = &isolation;
     joiner_open(&pair->joiner, 10, NULL);
     joiner_await_end(&pair->joiner);
     assert_int_equal(pair->joiner.result, -ECONNRESET);

@@ -33,7 +33,7 @@ struct node {
     struct group *group;
     struct xb_options *options;
     char data_dir[128], name[16];
-    _Atomic(int) isolation;
+    struct xb_isolation isolation;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     /* Under the mutex. */
@@ -158,6 +158,7 @@ static void must_open(struct node *node, const char *address, struct tls_context
 
 static void free_node(struct node *node) {
     member_close(node->member);
+    xb_isolation_clear(&node->isolation);
     xb_options_free(node->options);
     pthread_mutex_destroy(&node->mutex);
     pthread_cond_destroy(&node->changed);
@@ -312,12 +313,12 @@ static void test_isolation(void **state) {
     must_open(b, address, own_tls);
     must_open(c, address, own_tls);
     wait_until(a, has_members, 3, "members");
-    atomic_store(&c->isolation, NET_ISOLATED);
+    xb_isolation_set(&c->isolation, XB_ISOLATED);
     wait_until(a, has_members, 2, "members");
     wait_until(c, has_members, 0, "loss of the primary component");
-    atomic_store(&c->isolation, NET_NORMAL);
+    xb_isolation_set(&c->isolation, XB_NORMAL);
     wait_until(c, has_members, 3, "members");
-    atomic_store(&c->isolation, NET_DISCONNECT); /* by force */
+    xb_isolation_set(&c->isolation, XB_DISCONNECT); /* by force */
     wait_until(c, has_left, 0, "end");
     assert_true(c->left_code < 0);
     wait_until(a, has_members, 2, "members");

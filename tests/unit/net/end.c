@@ -144,6 +144,7 @@ void end_stop(struct end *end) {
     end_call(end, stop, NULL);
     pthread_join(end->thread, NULL);
     net_free(end->net);
+    xb_isolation_clear(&end->isolation);
     pthread_mutex_destroy(&end->mutex);
     pthread_cond_destroy(&end->changed);
 }

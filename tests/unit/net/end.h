@@ -36,7 +36,8 @@ struct end {
     void *command_arg;
     bool is_over;
     uint16_t port;
-    _Atomic(int) isolation, refuse; /* refuse: the allow list says no */
+    struct xb_isolation isolation;
+    _Atomic(int) refuse; /* the allow list says no */
 };
 
 /* Makes the net, listening at 127.0.0.1, and starts the thread. */
