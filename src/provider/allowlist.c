@@ -4,7 +4,8 @@
  *
  * The server looks it up with locks of its own. A statement that holds one of them (SET GLOBAL wsrep_provider_options)
  * may be waiting for the very group thread that wants to know, so a thread of ours asks, and whoever wants to know
- * waits for a second at most. Without an answer the host is refused this time; its next attempt is a second later.
+ * waits for a second at most. Without an answer the host is refused this time, and so is everybody else until the
+ * answer has come; a peer tries again a second later.
  *
  * The entry points carry no context, so there is one asker for all providers of the process.
  */
@@ -97,6 +98,8 @@ static const char *ask(const char *host, size_t size) {
     int64_t until_ns = xb_clock_monotonic_ns() + ANSWER_NS;
     struct timespec until = {until_ns / XB_SECOND, until_ns % XB_SECOND};
     if (size >= sizeof(asked_host)) return not_found; /* no address is as long */
+    /* The server still owes an answer that was waited for once: this stranger is not worth another second. */
+    if (stage == GIVEN_UP) return not_answered;
     if (!reaches(NOTHING_ASKED, &until)) return allowlist ? not_answered : NULL;
     memcpy(asked_host, host, size);
     asked_host[size] = 0;
