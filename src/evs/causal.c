@@ -16,7 +16,7 @@ int evs_causal_submit(struct evs *evs, struct xb_buf *buf, uint8_t user_type) {
         evs->causal_probe_ns = evs->now_ns;
     }
     int64_t seq = evs->own_last > evs->map.aru ? evs->own_last : evs->map.aru;
-    struct evs_queued item = {.buf = buf, .user_type = user_type, .seq = seq};
+    struct evs_queued item = {.buf = buf, .user_type = user_type, .seq = seq, .created_ns = evs->now_ns};
     if (evs_queue_push(&evs->causal, &item)) return -EAGAIN;
     evs->unsettled++; /* perhaps it is safe already: delivered by the next tick */
     return 0;
@@ -31,6 +31,7 @@ void evs_causal_release(struct evs *evs, int64_t up_to) {
         evs->upcalls++;
         evs->up.message(evs->up.ctx, &message, evs->now_ns);
         evs->upcalls--;
+        evs_stats_causal_latency(evs, evs->now_ns - item.created_ns);
         xb_buf_unref(item.buf);
     }
 }

@@ -89,6 +89,7 @@ struct evs_options { /* spec 03 section 12; times in ns */
     uint32_t auto_evict;
     uint32_t debug_log_mask, info_log_mask;
 };
+enum evs_info { EVS_INFO_VIEWS = 0x1, EVS_INFO_STATE = 0x2, EVS_INFO_STATS = 0x4 }; /* bits of info_log_mask */
 void evs_options_default(struct evs_options *options);
 int evs_options_check(const struct evs_options *options); /* the ranges at start: 0 or -ERANGE */
 
@@ -137,9 +138,14 @@ enum evs_state evs_get_state(const struct evs *evs);
 const char *evs_state_name(enum evs_state state);
 
 /* Status (section 13). Text goes to `text`, cut to size. */
+#define EVS_LATENCY_CLASSES 13
+extern const double evs_latency_class_s[EVS_LATENCY_CLASSES]; /* the lower bound of each */
 struct evs_stats {
     double latency_min_s, latency_avg_s, latency_max_s, latency_stddev_s;
     int64_t latency_count;
+    /* How many messages of this node took so long from their sending to their delivery, since the last reset. */
+    int64_t safe_latency[EVS_LATENCY_CLASSES], causal_latency[EVS_LATENCY_CLASSES];
+    int64_t submitted, queued; /* messages since the last reset; how many waited before each, added up */
     int64_t sent_user, sent_delegate, sent_gap, sent_join, sent_install, sent_leave;
     int64_t retransmitted, recovered, delivered_safe;
 };

@@ -66,7 +66,6 @@ enum evs_debug { /* bits of evs.debug_log_mask */
     EVS_DEBUG_FOREIGN = 0x200,
     EVS_DEBUG_RETRANS = 0x400
 };
-enum evs_info { EVS_INFO_VIEWS = 0x1, EVS_INFO_STATE = 0x2, EVS_INFO_STATS = 0x4 };
 
 #define evs_debug(evs, mask, ...)                                                                                      \
     do {                                                                                                               \
@@ -316,5 +315,6 @@ void evs_evict_apply(struct evs *evs);
 void evs_evict_forget(struct evs *evs);
 /* status.c */
 void evs_stats_latency(struct evs *evs, int64_t latency_ns);
+void evs_stats_causal_latency(struct evs *evs, int64_t latency_ns);
 
 #endif

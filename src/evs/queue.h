@@ -14,7 +14,8 @@ struct evs_queued {
     struct xb_buf *buf; /* a reference */
     size_t size;        /* of the payload, set by push: once the message is sent, buf has headers in front */
     uint8_t user_type, order;
-    int64_t seq; /* causal queue: delivered when this is safe */
+    int64_t seq;        /* causal queue: delivered when this is safe */
+    int64_t created_ns; /* causal queue */
 };
 
 struct evs_queue {

@@ -134,6 +134,8 @@ int evs_submit(struct evs *evs, struct xb_buf *buf, uint8_t user_type, enum evs_
     if (order == EVS_LOCAL_CAUSAL) return evs_causal_submit(evs, buf, user_type);
     if (evs->member_count == 1) evs->unsettled++; /* safe at once: delivered by the next tick */
     if (evs->queue.bytes >= EVS_QUEUE_BYTES_MAX) return -EAGAIN;
+    evs->stats.queued += (int64_t)evs->queue.count;
+    evs->stats.submitted++;
     if (!evs->queue.count) {
         int result = send_user(evs, &(struct outgoing){.buf = buf, .user_type = user_type, .order = (uint8_t)order,
                                                        .window = evs->options.user_send_window, .up_to = -1});

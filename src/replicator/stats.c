@@ -17,6 +17,7 @@ struct group_report {
     struct replicator *rep;
     struct gcs_status gcs;
     struct evs_stats evs;
+    bool is_evs_detailed; /* evs.info_log_mask */
     int cluster_weight;
     enum evs_state evs_state;
     char evs_delayed[STATS_TEXT_SIZE], evs_evict_list[STATS_TEXT_SIZE];
@@ -24,9 +25,12 @@ struct group_report {
 
 static void run_report(struct member_task *task, struct group *group, int64_t now_ns) {
     struct group_report *report = (struct group_report *)((char *)task - offsetof(struct group_report, task));
+    struct evs_options options;
     order_tell_queue_length(report->rep, true); /* else gcs is told only when it grows or passes a mark */
     gcs_get_status(group_gcs(group), &report->gcs, now_ns);
     evs_get_stats(group_evs(group), &report->evs);
+    evs_get_options(group_evs(group), &options);
+    report->is_evs_detailed = options.info_log_mask & EVS_INFO_STATS;
     report->cluster_weight = pc_cluster_weight(group_pc(group));
     report->evs_state = evs_get_state(group_evs(group));
     evs_delayed_list(group_evs(group), report->evs_delayed, sizeof(report->evs_delayed));
@@ -260,11 +264,49 @@ static void add_peers(struct replicator_stats *stats, struct member *member) {
     add_text(stats, "peers", list.text);
 }
 
+/* Which part of the messages took at least so long and less than the next: BOUND:PART,... in seconds. */
+static void add_latencies(struct replicator_stats *stats, const char *name,
+                          const int64_t classes[EVS_LATENCY_CLASSES]) {
+    char text[EVS_LATENCY_CLASSES * 32], part[16] = "nan"; /* of none, as the stock provider says */
+    size_t used = 0;
+    int64_t all = 0;
+    for (size_t i = 0; i < EVS_LATENCY_CLASSES; i++) all += classes[i];
+    for (size_t i = 0; i < EVS_LATENCY_CLASSES; i++) {
+        if (all) snprintf(part, sizeof(part), "%g", mean(classes[i], all));
+        used +=
+            (size_t)snprintf(text + used, sizeof(text) - used, "%s%g:%s", i ? "," : "", evs_latency_class_s[i], part);
+    }
+    add_text(stats, name, text);
+}
+
+/* With evs.info_log_mask=4. */
+static void add_evs_details(struct replicator_stats *stats, const struct evs_stats *evs) {
+    char text[16] = "nan";
+    add_latencies(stats, "evs_causal_hs", evs->causal_latency);
+    add_latencies(stats, "evs_safe_hs", evs->safe_latency);
+    if (evs->submitted) snprintf(text, sizeof(text), "%g", mean(evs->queued, evs->submitted));
+    add_text(stats, "evs_outq_avg", text);
+    add_number_text(stats, "evs_deliv_safe", evs->delivered_safe);
+    add_number_text(stats, "evs_recovered", evs->recovered);
+    add_number_text(stats, "evs_retransmitted", evs->retransmitted);
+    add_number_text(stats, "evs_sent_delegate", evs->sent_delegate);
+    add_number_text(stats, "evs_sent_gap", evs->sent_gap);
+    add_number_text(stats, "evs_sent_install", evs->sent_install);
+    add_number_text(stats, "evs_sent_join", evs->sent_join);
+    add_number_text(stats, "evs_sent_leave", evs->sent_leave);
+    add_number_text(stats, "evs_sent_user", evs->sent_user);
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(((const struct replicator_stat *)a)->name, ((const struct replicator_stat *)b)->name);
+}
+
 static void add_group(struct replicator *rep, struct replicator_stats *stats, const struct group_report *report) {
     char text[160];
     struct member *member = link_use(&rep->link);
     if (!member) return;
     struct xb_uuid uuid = member_uuid(member);
+    size_t first = stats->count;
     add_number_text(stats, "cluster_weight", report->cluster_weight);
     add_number_text(stats, "desync_count", report->gcs.desync_count);
     add_text(stats, "evs_delayed", report->evs_delayed);
@@ -275,6 +317,8 @@ static void add_group(struct replicator *rep, struct replicator_stats *stats, co
     add_text(stats, "evs_state", evs_state_name(report->evs_state));
     add_text(stats, "gcomm_uuid", XB_UUID_TEXT(&uuid));
     add_number_text(stats, "gmcast_segment", xb_options_integer(rep->options, "gmcast.segment"));
+    if (report->is_evs_detailed) add_evs_details(stats, &report->evs);
+    qsort(stats->list + first, stats->count - first, sizeof(stats->list[0]), compare_names);
     add_peers(stats, member);
     add_tls(rep, stats, member);
     link_done(&rep->link);

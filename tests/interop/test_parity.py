@@ -96,6 +96,29 @@ def test_status(lab):
     assert not other, other
 
 
+def test_more_status(lab):
+    """What the group layer counts, shown when it is asked for: the same names in the same order, the same form."""
+    def names(node):
+        return [name for name, value in node.sql("SHOW GLOBAL STATUS LIKE 'wsrep_evs%'")]
+
+    before = names(lab[2])
+    for n in lab.nodes:
+        n.sql("SET GLOBAL wsrep_provider_options='evs.info_log_mask=0x4'", "CREATE DATABASE more_status")
+    stock, ours = status(lab[1]), status(lab[2])
+    assert names(lab[1]) == names(lab[2]), (names(lab[1]), names(lab[2]))
+    assert len(names(lab[2])) == len(before) + 12, names(lab[2])
+    for name in names(lab[1]):
+        assert kind(stock[name]) == kind(ours[name]), (name, stock[name], ours[name])
+    for name in ("wsrep_evs_safe_hs", "wsrep_evs_causal_hs"):
+        bounds = [[pair.split(":")[0] for pair in which[name].split(",")] for which in (stock, ours)]
+        assert bounds[0] == bounds[1], bounds
+        parts = [float(pair.split(":")[1]) for pair in ours[name].split(",")]
+        assert abs(sum(parts) - 1) < 1e-4 or not any(p == p for p in parts), ours[name]
+    for n in lab.nodes:
+        n.sql("SET GLOBAL wsrep_provider_options='evs.info_log_mask=0'")
+    assert names(lab[2]) == before
+
+
 def accepted(node, connection, name, value, old):
     """Sets the option, then back to its old text if it has one."""
     code = errno_of(connection, "SET GLOBAL wsrep_provider_options='%s=%s'" % (name, value))

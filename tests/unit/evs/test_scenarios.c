@@ -436,6 +436,39 @@ static void test_options(void **state) {
     end(sim);
 }
 
+static int64_t count_all(const int64_t classes[EVS_LATENCY_CLASSES]) {
+    int64_t count = 0;
+    for (int i = 0; i < EVS_LATENCY_CLASSES; i++) count += classes[i];
+    return count;
+}
+
+/* Classes of latency are those between the least and the greatest one, and all messages are in one. */
+static void test_latency_and_queue(void **state) {
+    (void)state;
+    struct sim *sim = cluster(3, NULL);
+    struct evs_stats stats;
+    struct evs *evs = in(sim, 0)->evs;
+    sim_run(sim, sim->now_ns + XB_SECOND);
+    evs_reset_stats(evs);
+    for (int i = 0; i < 10; i++) sim_submit(sim, in(sim, 0), 100, EVS_SAFE);
+    sim_submit(sim, in(sim, 0), 100, EVS_LOCAL_CAUSAL);
+    sim_run(sim, sim->now_ns + XB_SECOND / 10);
+    evs_get_stats(evs, &stats);
+    assert_int_equal(stats.submitted, 10);
+    assert_in_range(stats.queued, 1, 45);
+    assert_int_equal(count_all(stats.safe_latency), stats.latency_count);
+    assert_int_equal(count_all(stats.causal_latency), 1);
+    for (int i = 0; i < EVS_LATENCY_CLASSES - 1; i++) {
+        if (evs_latency_class_s[i + 1] <= stats.latency_min_s || evs_latency_class_s[i] > stats.latency_max_s)
+            assert_int_equal(stats.safe_latency[i], 0);
+    }
+    evs_reset_stats(evs);
+    evs_get_stats(evs, &stats);
+    assert_int_equal(count_all(stats.safe_latency) + count_all(stats.causal_latency), 0);
+    assert_int_equal(stats.submitted + stats.queued, 0);
+    end(sim);
+}
+
 static void test_status(void **state) {
     (void)state;
     struct sim *sim = cluster(3, NULL);
@@ -616,6 +649,7 @@ int main(void) {
         cmocka_unit_test(test_submit_limits),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_status),
+        cmocka_unit_test(test_latency_and_queue),
         cmocka_unit_test(test_log_lines),
         cmocka_unit_test(test_work_proves_the_install),
         cmocka_unit_test(test_recovery_is_paced),
