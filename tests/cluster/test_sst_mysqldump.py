@@ -5,7 +5,7 @@ import os
 import signal
 
 import sst
-from common import OURS, running, wait_until
+from common import OURS, STOCK, running, wait_until
 
 ACCOUNT, PASSWORD = "sslsst", "pass\\#word 1"
 
@@ -74,25 +74,6 @@ def test_ist(lab):
     assert "only the IST is needed" in lab[1].log()[before:] and "sent to" not in lab[1].log()[before:]
 
 
-def test_binary_log_and_gtid(lab):
-    """The joiner's binary log begins with the GTID state of the donor."""
-    for node in lab.nodes:
-        node.extra_config = "log_bin=binlog\nlog_slave_updates=ON\nserver_id=7\n"
-    lab[2].stop()
-    lab[1].stop()
-    lab[1].start(bootstrap=True).wait_synced()
-    lab[1].sql("INSERT INTO sst.t VALUES (5000002, 'logged')")
-    fresh(lab)
-    lab[2].start()
-    finish(lab)
-    assert lab[1].value("SELECT @@gtid_binlog_state") == lab[2].value("SELECT @@gtid_binlog_state") != ""
-    for node in lab.nodes:
-        node.extra_config = ""
-    lab[2].stop()
-    lab[1].stop()
-    lab[1].start(bootstrap=True).wait_synced()
-
-
 def refused(lab):
     """Node 2 asks for a snapshot that must fail -> what the donor's program said"""
     before, joiner_before = len(lab[1].log()), len(lab[2].log())
@@ -104,20 +85,32 @@ def refused(lab):
     return lab[1].log()[before:]
 
 
+def user(name, password, rights):
+    return ["CREATE OR REPLACE USER %s IDENTIFIED BY '%s' REQUIRE SSL" % (name, password), "GRANT %s ON *.* TO %s WITH GRANT OPTION" % (rights, name)]
+
+
 def test_each_step_is_named(lab):
-    lab[2].stop()
-    cases = (("step 3, the account on the joiner", "DROP USER %s" % ACCOUNT), ("step 3, the account on the joiner", "ALTER USER %s IDENTIFIED BY 'another'" % ACCOUNT),
-             ("step 3, the account on the joiner", "REVOKE ALL, GRANT OPTION FROM %s" % ACCOUNT))
-    for words, statement in cases:
-        fresh(lab, statement)
+    """The donor has every account as it should be; the joiner lacks one, another has another password, a third no rights."""
+    for name in ("absent", "misspelt", "powerless"):
+        lab[1].sql(*user(name, "right", "ALL"))
+    fresh(lab, *user("misspelt", "wrong", "ALL") + user("powerless", "right", "SELECT"))
+    cases = (("absent:right", "step 3, the account on the joiner"), ("misspelt:right", "step 3, the account on the joiner"),
+             ("powerless:right", "step 3, the account on the joiner"), ("nobody:nothing", "step 1, the account on the donor"),
+             ("", "step 2, wsrep_sst_auth"))
+    for auth, words in cases:
+        lab[1].sql("SET GLOBAL wsrep_sst_auth='%s'" % auth)
         log = refused(lab)
-        assert words in log and "GRANT ALL" in log, (statement, log)
-    fresh(lab)
-    lab[1].sql("SET GLOBAL wsrep_sst_auth='nobody:nothing'")
-    assert "step 1, the account on the donor" in refused(lab)
-    lab[1].sql("SET GLOBAL wsrep_sst_auth=''")
-    assert "step 2, wsrep_sst_auth" in refused(lab)
+        assert words in log and ("GRANT ALL" in log or not auth), (auth, log)
     lab[1].sql("SET GLOBAL wsrep_sst_auth='%s:%s'" % (ACCOUNT, PASSWORD.replace("\\", "\\\\")))
+
+
+def test_joiner_out_of_reach(lab):
+    """The address that the joiner announces is nobody's, and then the donor's own."""
+    for port, words in ((lab[2].sst_port, "step 6, the way to the joiner: nothing answers at 127.0.0.1:"),
+                        (lab[1].port, "is the donor itself. Set wsrep_sst_receive_address")):
+        lab[2].extra_config = "wsrep_sst_receive_address=127.0.0.1:%d\n" % port
+        assert words in refused(lab), words
+    lab[2].extra_config = ""
 
 
 def test_server_certificate_is_verified(lab):
@@ -138,18 +131,12 @@ def test_server_certificate_is_verified(lab):
     lab[1].write_config()
 
 
-def test_account_without_tls_is_warned_of(lab):
+def test_killed_program(lab):
+    """The donor's program is killed in the middle: the joiner does not take half for the whole. Beside that, an account that
+    may be used without TLS is warned of."""
+    lab[1].sql("INSERT INTO sst.t SELECT id + 1000000, v FROM sst.t WHERE id <= 20000")
     fresh(lab, "ALTER USER %s REQUIRE NONE" % ACCOUNT)
     before = len(lab[1].log())
-    lab[2].start()
-    finish(lab)
-    assert "may be used without TLS" in lab[1].log()[before:]
-
-
-def test_killed_program(lab):
-    """The donor's program is killed in the middle: the joiner does not take half for the whole."""
-    lab[1].sql("INSERT INTO sst.t SELECT id + 1000000, v FROM sst.t WHERE id <= 20000")
-    fresh(lab)
     lab[2].start()
     wait_until("the dump to run", lambda: any("mariadb-dump" in h for h in sst.helpers_of(lab[1].dir)), 60, 0.01)
     for pid in sst.pids_of("wsrep_sst_mysqldump", lab[1].data + "/"):
@@ -157,3 +144,23 @@ def test_killed_program(lab):
     wait_until("the helper processes to end", lambda: not sst.helpers_of(lab[1].dir), 30)
     # The server tries three times.
     finish(lab)
+    assert "may be used without TLS" in lab[1].log()[before:]
+
+
+def test_stock_nodes(lab):
+    """A stock node joins from ours by our program, then ours from it by the stock script."""
+    lab[2].stop()
+    lab[2].provider = lab[2].lab.readable(STOCK)
+    sst.use_program(lab[2], False, "mysqldump")
+    fresh(lab)
+    lab[2].start()
+    finish(lab)
+    assert "[INFO] sent to 127.0.0.1" in lab[1].log()
+    lab[1].stop()
+    sst.wipe(lab[1])
+    prepare(lab[1])
+    lab[1].start().wait_synced()
+    lab.wait_size(2)
+    lab.checksums("sst")
+    lab[1].sql("INSERT INTO sst.t VALUES (5000003, 'from ours'), (5000004, 'after the stock script')")
+    lab.checksums("sst")

@@ -161,6 +161,7 @@ def test_keys_that_do_not_fit(lab):
 def test_mysqldump(lab):
     lab[1].sql("SET GLOBAL wsrep_sst_auth='%s:%s'" % (ACCOUNT, PASSWORD))
     join(lab, "mysqldump")
+    assert lab[1].value("SELECT @@gtid_binlog_state") == lab[2].value("SELECT @@gtid_binlog_state") != ""
 
 
 def sent_bytes(lab):
