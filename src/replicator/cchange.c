@@ -223,14 +223,15 @@ static void save_position(struct replicator *rep) {
 
 static void become_disconnected(struct replicator *rep) {
     if (atomic_load(&rep->is_corrupt)) {
-        /* Whoever is still in an apply callback leaves first: then there is no position any more. */
+        /* Whoever is still in an apply callback leaves first: then there is no position any more. Clients may still be
+         * on their way to commit. */
         pthread_mutex_lock(&rep->queue.lock);
         queue_close_locked(&rep->queue);
         while (rep->queue.receivers > 1) pthread_cond_wait(&rep->queue.wake, &rep->queue.lock);
         pthread_mutex_unlock(&rep->queue.lock);
         node_set_history(rep, &xb_uuid_nil);
-        gate_set_position(&rep->apply, -1);
-        gate_set_position(&rep->commit, -1);
+        gate_open(&rep->apply);
+        gate_open(&rep->commit);
     }
     node_set_own_uuid(rep, &xb_uuid_nil);
     queue_close(&rep->queue);

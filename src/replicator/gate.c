@@ -55,6 +55,7 @@ static struct gate_waiter **bucket_of(struct gate *gate, int64_t need) {
 }
 
 static void count_entry(struct gate *gate, int64_t seqno, bool is_ordered) {
+    if (gate->is_open) return;
     int64_t left = atomic_load_explicit(&gate->last_left, memory_order_relaxed);
     if (seqno > gate->last_entered) gate->last_entered = seqno;
     if (is_ordered && seqno > gate->last_ordered) gate->last_ordered = seqno;
@@ -78,6 +79,14 @@ static void grant(struct gate *gate, struct gate_waiter *waiter, struct wake_lis
     if (is_entry) count_entry(gate, seqno, is_ordered);
     if (wake->count == WAKE_BATCH) wake_all(wake);
     wake->words[wake->count++] = word;
+}
+
+static void grant_list(struct gate *gate, struct gate_waiter *waiter, struct wake_list *wake) {
+    while (waiter) {
+        struct gate_waiter *next = waiter->next;
+        grant(gate, waiter, wake);
+        waiter = next;
+    }
 }
 
 static void visit_bucket(struct gate *gate, struct gate_waiter *waiter, int64_t left, struct wake_list *wake) {
@@ -121,8 +130,8 @@ int gate_enter(struct gate *gate, struct gate_waiter *waiter, int64_t seqno, int
     bool is_ordered = need >= 0;
     if (need < seqno - GATE_WINDOW) need = seqno - GATE_WINDOW;
     pthread_mutex_lock(&gate->lock);
-    bool is_open = gate_last_left(gate) >= need;
-    if (is_open && seqno <= gate->limit) {
+    bool is_due = gate->is_open || gate_last_left(gate) >= need;
+    if (is_due && (gate->is_open || seqno <= gate->limit)) {
         bool is_in = atomic_compare_exchange_strong(&waiter->state, &expected, GATE_GRANTED);
         if (is_in) count_entry(gate, seqno, is_ordered);
         pthread_mutex_unlock(&gate->lock);
@@ -136,7 +145,7 @@ int gate_enter(struct gate *gate, struct gate_waiter *waiter, int64_t seqno, int
     waiter->need = need;
     waiter->is_entry = true;
     waiter->is_ordered = is_ordered;
-    link_waiter(is_open ? &gate->held : bucket_of(gate, need), waiter);
+    link_waiter(is_due ? &gate->held : bucket_of(gate, need), waiter);
     gate->stats.waits++;
     pthread_mutex_unlock(&gate->lock);
     return sleep_until_decided(gate, waiter, XB_NEVER);
@@ -162,7 +171,7 @@ static bool take_passed(struct gate *gate, int64_t seqno) {
 /* seqno has passed; within the window. */
 static void pass(struct gate *gate, int64_t seqno, struct wake_list *wake) {
     int64_t left = gate_last_left(gate);
-    if (seqno <= left) return; /* covered by a position that a transfer has set */
+    if (gate->is_open || seqno <= left) return; /* left: covered by a position that a transfer has set */
     assert(seqno - left <= GATE_WINDOW);
     gate->stats.left++;
     if (seqno > left + 1) {
@@ -194,7 +203,7 @@ int gate_wait(struct gate *gate, int64_t seqno, int64_t deadline_ns) {
     if (gate_last_left(gate) >= seqno) return 0;
     struct gate_waiter waiter = {.state = GATE_WAITING, .need = seqno};
     pthread_mutex_lock(&gate->lock);
-    if (gate_last_left(gate) >= seqno) {
+    if (gate->is_open || gate_last_left(gate) >= seqno) {
         pthread_mutex_unlock(&gate->lock);
         return 0;
     }
@@ -216,12 +225,7 @@ void gate_release(struct gate *gate) {
     struct wake_list wake = {.count = 0};
     pthread_mutex_lock(&gate->lock);
     gate->limit = INT64_MAX;
-    struct gate_waiter *waiter = gate->held;
-    while (waiter) {
-        struct gate_waiter *next = waiter->next;
-        grant(gate, waiter, &wake);
-        waiter = next;
-    }
+    grant_list(gate, gate->held, &wake);
     pthread_cond_signal(&gate->limit_gone);
     pthread_mutex_unlock(&gate->lock);
     wake_all(&wake);
@@ -235,7 +239,11 @@ void gate_set_position(struct gate *gate, int64_t seqno) {
         memset(gate->passed, 0, sizeof(gate->passed));
         gate->last_entered = gate->last_ordered = -1;
         atomic_store_explicit(&gate->last_left, -1, memory_order_release);
-    } else if (seqno > left) {
+        pthread_mutex_unlock(&gate->lock);
+        return;
+    }
+    gate->is_open = false;
+    if (seqno > left) {
         if (seqno - left >= GATE_WINDOW)
             memset(gate->passed, 0, sizeof(gate->passed));
         else
@@ -245,6 +253,19 @@ void gate_set_position(struct gate *gate, int64_t seqno) {
         atomic_store_explicit(&gate->last_left, seqno, memory_order_release);
         wake_between(gate, left, seqno, &wake);
     }
+    pthread_mutex_unlock(&gate->lock);
+    wake_all(&wake);
+}
+
+void gate_open(struct gate *gate) {
+    struct wake_list wake = {.count = 0};
+    pthread_mutex_lock(&gate->lock);
+    memset(gate->passed, 0, sizeof(gate->passed));
+    gate->last_entered = gate->last_ordered = -1;
+    atomic_store_explicit(&gate->last_left, -1, memory_order_release);
+    gate->is_open = true;
+    grant_list(gate, gate->held, &wake);
+    for (size_t i = 0; i < GATE_BUCKETS; i++) grant_list(gate, gate->buckets[i], &wake);
     pthread_mutex_unlock(&gate->lock);
     wake_all(&wake);
 }

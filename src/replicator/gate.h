@@ -45,6 +45,7 @@ struct gate {
     int64_t last_entered;
     int64_t last_ordered; /* the same, of entries that need something: the others (need -1) overtake */
     int64_t limit; /* entries above wait; INT64_MAX: none */
+    bool is_open;  /* gate_open: nobody waits */
     pthread_cond_t limit_gone;
     struct gate_waiter *held; /* stopped by the limit alone */
     struct gate_waiter *buckets[GATE_BUCKETS]; /* by need */
@@ -80,6 +81,9 @@ void gate_release(struct gate *gate);
 
 /* Moves forward to seqno; -1 forgets the position. Nothing may be on its way through the gate when it goes back. */
 void gate_set_position(struct gate *gate, int64_t seqno);
+/* Forgets the position while others are still on their way: what they wait for will not come, so they get through, as
+ * does whoever comes later, until a position is set again. */
+void gate_open(struct gate *gate);
 
 void gate_get_stats(struct gate *gate, struct gate_stats *stats);
 void gate_reset_stats(struct gate *gate);

@@ -64,6 +64,8 @@ enum replicator_status replicator_sync_wait(struct replicator *rep, const struct
     struct xb_uuid history = node_history(rep);
     if (!xb_uuid_equal(&history, &target.uuid)) return REPLICATOR_TRX_MISSING;
     if (gate_wait(&rep->apply, target.seqno, deadline_ns)) return REPLICATOR_TRX_FAIL;
+    history = node_history(rep); /* gone if this node turned out to be wrong meanwhile */
+    if (!xb_uuid_equal(&history, &target.uuid)) return REPLICATOR_TRX_MISSING;
     if (reached) *reached = replicator_last_committed(rep);
     atomic_fetch_add_explicit(&rep->counters.causal_reads, 1, memory_order_relaxed);
     return REPLICATOR_OK;

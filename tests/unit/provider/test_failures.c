@@ -41,6 +41,32 @@ static void test_a_node_that_is_alone_with_its_error_leaves(void **state) {
     stop_nodes(3);
 }
 
+/* The node turns out to be wrong while a local transaction has its place in the order and is on its way to commit. The
+ * node has no position any more when it gets there: it must get through all the same. */
+static void test_who_is_under_way_on_a_node_that_is_wrong_gets_through(void **state) {
+    unsigned seed = 1;
+    (void)state;
+    start_nodes(3);
+    struct abi_table *t = &nodes[2].t;
+    struct abi_ws_handle handle = {900001, NULL};
+    struct abi_trx_meta meta = {.gtid = {{{0}}, -1}, .stid = {{{0}}, UINT64_MAX, UINT64_MAX}, .depends_on = -1};
+    struct abi_buf part = {"apart", 5}, none = {NULL, 0};
+    struct abi_key key = {&part, 1};
+    nodes[2].apply_us = 500000;
+    nodes[2].poison_row = 7;
+    assert_int_equal(fake_add(&nodes[0], &seed, 7, 1, 5), 0);
+    assert_int_equal(t->append_key(t, &handle, &key, 1, 3, true), 0);
+    assert_int_equal(t->certify(t, 1, &handle, FLAG_START | FLAG_END, &meta), 0);
+    assert_true(meta.gtid.seqno > 0);
+    assert_true(fake_wait_final(&nodes[2], 200));
+    fake_disconnect(&nodes[2]);
+    assert_int_equal(t->commit_order_enter(t, &handle, &meta), 0);
+    assert_int_equal(t->commit_order_leave(t, &handle, &meta, &none), 0);
+    assert_int_equal(t->release(t, &handle), 0);
+    assert_null(handle.opaque);
+    stop_nodes(3);
+}
+
 static void test_an_error_of_all_others_removes_the_origin(void **state) {
     unsigned seed = 1;
     (void)state;
@@ -205,6 +231,7 @@ static void test_who_gives_way_to_another_primary_needs_a_snapshot(void **state)
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_node_that_is_alone_with_its_error_leaves),
+        cmocka_unit_test(test_who_is_under_way_on_a_node_that_is_wrong_gets_through),
         cmocka_unit_test(test_an_error_of_all_others_removes_the_origin),
         cmocka_unit_test(test_failing_callbacks_end_the_membership_only),
         cmocka_unit_test(test_a_view_that_the_server_cannot_take),

@@ -121,6 +121,38 @@ static void test_a_hold_stops_what_is_above(void **state) {
     free(gate);
 }
 
+/* Open, it lets through who waits and who comes, however far above, until it has a position again. */
+static void test_an_open_gate_keeps_nobody(void **state) {
+    struct gate *gate = malloc(sizeof(*gate));
+    struct entry before, held, far;
+    gate_init(gate);
+    gate_set_position(gate, 10);
+    gate_leave(gate, 12);
+    assert_int_equal(gate_hold(gate, 10), 10);
+    start(&before, gate, 13, 12);
+    start(&held, gate, 11, 10);
+    start(&far, gate, 20 + GATE_WINDOW, -1);
+    gate_open(gate);
+    pthread_join(before.thread, NULL);
+    pthread_join(held.thread, NULL);
+    pthread_join(far.thread, NULL);
+    assert_int_equal(before.result + held.result + far.result, 0);
+    assert_int_equal(gate_last_left(gate), -1);
+    assert_int_equal(enter(gate, 14, 13), 0);
+    assert_int_equal(gate_wait(gate, 14, XB_NEVER), 0);
+    gate_leave(gate, 11);
+    gate_leave(gate, 20 + GATE_WINDOW);
+    gate_cancel(gate, 5 * GATE_WINDOW);
+    gate_release(gate);
+    gate_set_position(gate, -1); /* still without one */
+    assert_int_equal(enter(gate, 14, 13), 0);
+    gate_set_position(gate, 10);
+    assert_int_equal(gate_last_left(gate), 10); /* what passed the open gate is forgotten */
+    assert_int_equal(gate_wait(gate, 11, SOON), -ETIMEDOUT);
+    gate_destroy(gate);
+    free(gate);
+}
+
 static void test_the_window_is_bounded(void **state) {
     struct gate *gate = malloc(sizeof(*gate));
     struct entry far;
@@ -241,6 +273,7 @@ int main(void) {
         cmocka_unit_test(test_a_wait_has_a_deadline),
         cmocka_unit_test(test_an_interruption_before_the_entry_counts),
         cmocka_unit_test(test_a_hold_stops_what_is_above),
+        cmocka_unit_test(test_an_open_gate_keeps_nobody),
         cmocka_unit_test(test_the_window_is_bounded),
         cmocka_unit_test(test_order_holds_under_load),
     };
