@@ -136,9 +136,10 @@ int provider_to_execute_end(struct abi_table *t, uint64_t conn, const struct abi
 int provider_preordered_collect(struct abi_table *t, struct abi_po_handle *handle, const struct abi_buf *data,
                                 size_t count, bool is_copy) {
     struct iovec *parts = calloc(count + 1, sizeof(*parts));
+    (void)is_copy; /* always */
     if (!parts) return REPLICATOR_TRX_FAIL;
     to_iovec(parts, data, count);
-    int rc = (int)replicator_preordered_collect(provider_of(t)->rep, &handle->opaque, parts, count, is_copy);
+    int rc = (int)replicator_preordered_collect(provider_of(t)->rep, &handle->opaque, parts, count);
     free(parts);
     return rc;
 }

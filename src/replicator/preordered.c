@@ -3,7 +3,7 @@
 #include "replicator/internal.h"
 
 enum replicator_status replicator_preordered_collect(struct replicator *rep, void **opaque, const struct iovec *data,
-                                                     size_t count, bool is_copied) {
+                                                     size_t count) {
     struct trx *trx = *opaque;
     if (!trx) {
         trx = trx_new(rep, atomic_fetch_add(&rep->preordered_id, 1) + 1);
@@ -14,9 +14,9 @@ enum replicator_status replicator_preordered_collect(struct replicator *rep, voi
         }
         *opaque = trx;
     }
+    /* Copied in any case: it is sent after commit has returned, and the memory is the caller's then. */
     for (size_t i = 0; i < count; i++)
-        if (writeset_builder_add_data(trx->builder, WRITESET_DATA_ORDERED, data[i].iov_base, data[i].iov_len,
-                                      is_copied))
+        if (writeset_builder_add_data(trx->builder, WRITESET_DATA_ORDERED, data[i].iov_base, data[i].iov_len, true))
             return REPLICATOR_TRX_FAIL;
     return REPLICATOR_OK;
 }

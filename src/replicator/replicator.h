@@ -156,8 +156,9 @@ enum replicator_status replicator_toi_start(struct replicator *rep, uint64_t con
                                             uint32_t flags, struct replicator_meta *meta);
 enum replicator_status replicator_toi_end(struct replicator *rep, uint64_t conn, const void *error, size_t error_size);
 
+/* The data is copied. */
 enum replicator_status replicator_preordered_collect(struct replicator *rep, void **opaque, const struct iovec *data,
-                                                     size_t count, bool is_copied);
+                                                     size_t count);
 enum replicator_status replicator_preordered_commit(struct replicator *rep, void **opaque, const struct xb_uuid *source,
                                                     uint32_t flags, int pa_range, bool is_commit);
 
