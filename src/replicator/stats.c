@@ -21,6 +21,8 @@ struct group_report {
     int cluster_weight;
     enum evs_state evs_state;
     char evs_delayed[STATS_TEXT_SIZE], evs_evict_list[STATS_TEXT_SIZE];
+    struct evs_peer members[PC_MEMBERS_MAX]; /* the others of the view */
+    size_t member_count;
 };
 
 static void run_report(struct member_task *task, struct group *group, int64_t now_ns) {
@@ -35,6 +37,7 @@ static void run_report(struct member_task *task, struct group *group, int64_t no
     report->evs_state = evs_get_state(group_evs(group));
     evs_delayed_list(group_evs(group), report->evs_delayed, sizeof(report->evs_delayed));
     evs_evict_list(group_evs(group), report->evs_evict_list, sizeof(report->evs_evict_list));
+    report->member_count = evs_get_peers(group_evs(group), report->members, PC_MEMBERS_MAX, now_ns);
 }
 
 /* ---- the list ---- */
@@ -264,6 +267,29 @@ static void add_peers(struct replicator_stats *stats, struct member *member) {
     add_text(stats, "peers", list.text);
 }
 
+/* Ours: who holds up delivery. Each other member as UUID|messages it has not acknowledged|seconds since it was last heard
+ * |suspected or alive. */
+static void add_lags(struct replicator_stats *stats, const struct group_report *report) {
+    char text[STATS_TEXT_SIZE] = "", one[128];
+    size_t used = 0;
+    for (size_t i = 0; i < report->member_count; i++) {
+        const struct evs_peer *member = &report->members[i];
+        int size = snprintf(one, sizeof(one), "%s%s|%" PRId64 "|%.3f|%s", i ? ";" : "", XB_UUID_TEXT(&member->uuid),
+                            member->lag, (double)member->silent_ns / 1e9, member->is_suspected ? "suspected" : "alive");
+        if (used + (size_t)size >= sizeof(text)) break; /* whole entries only */
+        memcpy(text + used, one, (size_t)size + 1);
+        used += (size_t)size;
+    }
+    add_text(stats, "peers_lag", text);
+}
+
+/* Ours: datagrams that found the send queue of their connection full. They are sent again when they are asked for. */
+static void add_drops(struct replicator_stats *stats, struct member *member) {
+    struct net_stats net;
+    member_net_stats(member, &net);
+    add_number_text(stats, "peers_dropped", (int64_t)net.queue_full);
+}
+
 /* Which part of the messages took at least so long and less than the next: BOUND:PART,... in seconds. */
 static void add_latencies(struct replicator_stats *stats, const char *name,
                           const int64_t classes[EVS_LATENCY_CLASSES]) {
@@ -320,6 +346,8 @@ static void add_group(struct replicator *rep, struct replicator_stats *stats, co
     if (report->is_evs_detailed) add_evs_details(stats, &report->evs);
     qsort(stats->list + first, stats->count - first, sizeof(stats->list[0]), compare_names);
     add_peers(stats, member);
+    add_lags(stats, report);
+    add_drops(stats, member);
     add_tls(rep, stats, member);
     link_done(&rep->link);
 }

@@ -88,10 +88,29 @@ static void test_details_of_evs(void **state) {
     stop_nodes(2);
 }
 
+/* Who holds up delivery: the other members of the view, by the UUID that each shows of itself. */
+static void test_lag_of_members(void **state) {
+    (void)state;
+    start_nodes(2);
+    char *lag = fake_stat_text(&nodes[0], "peers_lag"), *uuid = fake_stat_text(&nodes[1], "gcomm_uuid");
+    assert_int_equal(strncmp(lag, uuid, 36), 0);
+    assert_true(lag[36] == '|' && strtoll(lag + 37, NULL, 10) >= 0);
+    assert_string_equal(strrchr(lag, '|'), "|alive");
+    assert_int_equal(fake_stat(&nodes[0], "peers_dropped"), 0);
+    free(lag);
+    free(uuid);
+    fake_stop(&nodes[1]);
+    assert_true(fake_wait_view(&nodes[0], true, 1, 200));
+    assert_false(is_shown(&nodes[0], "peers_lag"));
+    fake_stop(&nodes[0]);
+    for (int i = 0; i < 2; i++) fake_destroy(&nodes[i]);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_details_of_evs),
+        cmocka_unit_test(test_lag_of_members),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
