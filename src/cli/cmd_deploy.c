@@ -7,7 +7,6 @@
  * run keep what they have loaded until they are told.
  */
 #include "cli/cli.h"
-#include "cli/files.h"
 #include "cli/fragment.h"
 #include "cli/inspect.h"
 #include "cli/json.h"
@@ -26,7 +25,6 @@ struct deploy {
     bool is_dry, is_without_fragment;
     struct inventory inventory;
     char generation[32];
-    char scratch[64];
     struct json json;
 };
 
@@ -59,27 +57,21 @@ static error_t parse(int key, char *value, struct argp_state *state) {
     }
 }
 
-/* -> number of files */
-static size_t collect(struct deploy *deploy, const struct inventory_node *node, struct place_file *files,
-                      struct xb_error *error) {
-    char name[64];
-    size_t count = place_list(inventory_certs_of(&deploy->inventory, node), files);
-    if (deploy->is_without_fragment) return count;
+static int collect(const struct deploy *deploy, const struct inventory_node *node, struct place_files *files,
+                   struct xb_error *error) {
+    char *dir = inventory_certs_of(&deploy->inventory, node);
+    int result = place_read(files, dir, error);
+    free(dir);
+    if (deploy->is_without_fragment) return result;
     char *text = fragment_text(&deploy->inventory, node, FRAGMENT_CLOSED);
-    snprintf(name, sizeof(name), "%s.cnf", node->name);
-    char *path = files_join(deploy->scratch, name);
-    files_write(path, text, strlen(text), 0644, false, error);
-    files[count++] = (struct place_file){"fragment.cnf", path};
-    return count;
+    place_add(files, "fragment.cnf", text, strlen(text));
+    return result;
 }
 
-static void digest_of(const char *path, char text[65]) {
+static void digest_of(const struct place_file *file, char text[65]) {
     unsigned char digest[SHA256_DIGEST_LENGTH];
-    size_t size;
-    char *data = files_read(path, &size, NULL);
-    SHA256((unsigned char *)data, data ? size : 0, digest);
+    SHA256((unsigned char *)file->data, file->size, digest);
     for (int i = 0; i < SHA256_DIGEST_LENGTH; i++) snprintf(text + 2 * i, 3, "%02x", digest[i]);
-    free(data);
 }
 
 /* "name sha256" lines -> new, changed or same */
@@ -94,22 +86,36 @@ static const char *compare(const char *now, const char *name, const char *digest
     return "new";
 }
 
-static void tell_node(struct deploy *deploy, const struct inventory_node *node, const struct place_file *files,
-                      size_t count, const char *now) {
+static void tell_node(struct deploy *deploy, const struct inventory_node *node, const struct place_files *files,
+                      const char *now) {
     char digest[65];
     if (deploy->common.is_json) json_open(&deploy->json, node->name, '{');
-    for (size_t i = 0; i < count; i++) {
-        bool is_fragment = !strcmp(files[i].name, "fragment.cnf");
-        digest_of(files[i].path, digest);
-        const char *verdict = compare(now, is_fragment ? "fragment" : files[i].name, digest);
+    for (size_t i = 0; i < files->count; i++) {
+        const char *name = files->list[i].name;
+        bool is_fragment = !strcmp(name, "fragment.cnf");
+        digest_of(&files->list[i], digest);
+        const char *verdict = compare(now, is_fragment ? "fragment" : name, digest);
         if (deploy->common.is_json)
-            json_text(&deploy->json, is_fragment ? node->fragment : files[i].name, verdict);
+            json_text(&deploy->json, is_fragment ? node->fragment : name, verdict);
         else if (is_fragment)
             printf("%s: %-7s %s\n", node->name, verdict, node->fragment);
         else
-            printf("%s: %-7s %s/%s\n", node->name, verdict, node->certs_dir, files[i].name);
+            printf("%s: %-7s %s/%s\n", node->name, verdict, node->certs_dir, name);
     }
     if (deploy->common.is_json) json_close(&deploy->json, '}');
+}
+
+static int test_node(struct deploy *deploy, const struct inventory_node *node, struct xb_error *error) {
+    struct place_files files = {0};
+    char *now = NULL, *dir = inventory_certs_of(&deploy->inventory, node);
+    int result = inspect_set(dir, "; nothing was deployed", error);
+    if (result == 0) result = place_look(&deploy->inventory, node, &now, error);
+    if (result == 0) result = collect(deploy, node, &files, error);
+    if (result == 0) tell_node(deploy, node, &files, now);
+    place_free(&files);
+    free(now);
+    free(dir);
+    return result;
 }
 
 static int test_all(struct deploy *deploy, struct xb_error *error) {
@@ -117,14 +123,7 @@ static int test_all(struct deploy *deploy, struct xb_error *error) {
     if (deploy->common.is_json) json_open(&deploy->json, "nodes", '{');
     for (int i = 0; result == 0 && i < deploy->inventory.node_count; i++) {
         const struct inventory_node *node = &deploy->inventory.nodes[i];
-        struct place_file files[PLACE_FILES_MAX];
-        char *now = NULL;
-        result = inspect_set(inventory_certs_of(&deploy->inventory, node), "; nothing was deployed", error);
-        if (result == 0) result = place_look(&deploy->inventory, node, &now, error);
-        if (result) break;
-        size_t count = collect(deploy, node, files, error);
-        tell_node(deploy, node, files, count, now);
-        free(now);
+        result = test_node(deploy, node, error);
     }
     if (deploy->common.is_json) json_close(&deploy->json, '}');
     return result;
@@ -141,9 +140,11 @@ static void undo_all(struct deploy *deploy) {
 static int put_all(struct deploy *deploy, struct xb_error *error) {
     int result = 0;
     for (int i = 0; result == 0 && i < deploy->inventory.node_count; i++) {
-        struct place_file files[PLACE_FILES_MAX];
-        size_t count = collect(deploy, &deploy->inventory.nodes[i], files, error);
-        result = place_stage(&deploy->inventory, &deploy->inventory.nodes[i], deploy->generation, files, count, error);
+        struct place_files files;
+        const struct inventory_node *node = &deploy->inventory.nodes[i];
+        result = collect(deploy, node, &files, error);
+        if (result == 0) result = place_stage(&deploy->inventory, node, deploy->generation, &files, error);
+        place_free(&files);
     }
     for (int i = 0; result == 0 && i < deploy->inventory.node_count; i++)
         result = place_activate(&deploy->inventory, &deploy->inventory.nodes[i], deploy->generation, error);
@@ -151,24 +152,9 @@ static int put_all(struct deploy *deploy, struct xb_error *error) {
     return result;
 }
 
-static void clean_scratch(const struct deploy *deploy) {
-    for (int i = 0; i < deploy->inventory.node_count; i++) {
-        char name[64];
-        snprintf(name, sizeof(name), "%s.cnf", deploy->inventory.nodes[i].name);
-        char *path = files_join(deploy->scratch, name);
-        unlink(path);
-        free(path);
-    }
-    rmdir(deploy->scratch);
-}
-
 static int work(struct deploy *deploy, struct xb_error *error) {
-    snprintf(deploy->scratch, sizeof(deploy->scratch), "/tmp/xebec-deploy-XXXXXX");
-    if (!mkdtemp(deploy->scratch)) return xb_fail(error, -EIO, "cannot make a directory in /tmp: %m");
     int result = test_all(deploy, error);
-    if (result == 0 && !deploy->is_dry) result = put_all(deploy, error);
-    clean_scratch(deploy);
-    return result;
+    return result || deploy->is_dry ? result : put_all(deploy, error);
 }
 
 int cli_deploy(int argc, char **argv) {
@@ -176,12 +162,11 @@ int cli_deploy(int argc, char **argv) {
     struct xb_error error = {0};
     time_t now = time(NULL);
     struct tm tm;
-    cli_parse(
-        options, parse, "INVENTORY",
-        "Copies certificates and my.cnf fragments to all nodes of the inventory, on this machine or through ssh and "
-        "scp: to all of them or, when anything fails, to none. Servers that run take them up when they are told "
-        "(FLUSH SSL; socket.ssl_reload=1) or restarted.",
-        argc, argv, &deploy.common, &deploy);
+    cli_parse(options, parse, "INVENTORY",
+              "Copies certificates and my.cnf fragments to all nodes of the inventory, on this machine or through ssh: "
+              "to all of them or, when anything fails, to none. Servers that run take them up when they are told "
+              "(FLUSH SSL; socket.ssl_reload=1) or restarted.",
+              argc, argv, &deploy.common, &deploy);
     strftime(deploy.generation, sizeof(deploy.generation), "%Y%m%dT%H%M%S", gmtime_r(&now, &tm));
     snprintf(deploy.generation + strlen(deploy.generation), 12, "-%d", getpid());
     deploy.json = (struct json){stdout, false};

@@ -12,12 +12,11 @@
 #include "cli/cli.h"
 #include "cli/files.h"
 #include "cli/fragment.h"
+#include "cli/identity.h"
 #include "cli/inspect.h"
 #include "cli/json.h"
 #include "cli/observe.h"
-#include "cli/pem.h"
 #include "cli/place.h"
-#include "cli/probe.h"
 
 #include <errno.h>
 #include <ini.h>
@@ -46,7 +45,7 @@ struct encrypt {
     bool is_dry, is_resumed, is_aborted, pauses;
     int wait_s;
     struct inventory inventory;
-    char *state_path, scratch[64];
+    char *state_path;
     char id[32];
     int phase, node; /* under way: the phase, and how many nodes have it */
 };
@@ -126,22 +125,25 @@ static void name_generation(const struct encrypt *encrypt, int phase, char name[
     snprintf(name, 64, "encrypt-%s-%d", encrypt->id, phase);
 }
 
+static int read_files(const struct inventory *inventory, const struct inventory_node *node, enum fragment_stage stage,
+                      struct place_files *files, struct xb_error *error) {
+    char *dir = inventory_certs_of(inventory, node), *text = fragment_text(inventory, node, stage);
+    int result = place_read(files, dir, error);
+    place_add(files, "fragment.cnf", text, strlen(text));
+    free(dir);
+    return result;
+}
+
 /* Certificates and the phase's fragment become valid on the node; its server has not read them yet. */
 static int put(const struct encrypt *encrypt, int phase, const struct inventory_node *node, struct xb_error *error) {
-    struct place_file files[PLACE_FILES_MAX];
+    struct place_files files;
     char generation[64];
-    size_t count = place_list(inventory_certs_of(&encrypt->inventory, node), files);
-    char *path = files_join(encrypt->scratch, "fragment.cnf");
-    char *text = fragment_text(&encrypt->inventory, node, phases[phase].stage);
+    int result = read_files(&encrypt->inventory, node, phases[phase].stage, &files, error);
     name_generation(encrypt, phase, generation);
-    files[count++] = (struct place_file){"fragment.cnf", path};
-    int result = files_write(path, text, strlen(text), 0644, false, error);
     if (result == 0) result = place_undo(&encrypt->inventory, node, generation, error); /* of a killed attempt */
-    if (result == 0) result = place_stage(&encrypt->inventory, node, generation, files, count, error);
+    if (result == 0) result = place_stage(&encrypt->inventory, node, generation, &files, error);
     if (result == 0) result = place_activate(&encrypt->inventory, node, generation, error);
-    unlink(path);
-    free(path);
-    free(text);
+    place_free(&files);
     return result;
 }
 
@@ -161,27 +163,19 @@ static struct sql *log_in(const struct encrypt *encrypt, const struct inventory_
 
 static int check_group_port(const struct encrypt *encrypt, const struct inventory_node *node, int phase,
                             struct xb_error *error) {
-    struct pem_file cert = {0}, key = {0};
-    struct probe probe;
+    struct identity id;
+    struct probe probe = {0};
     char *dir = inventory_certs_of(&encrypt->inventory, node);
-    int result = pem_load_in(&cert, dir, "server-cert.pem", NULL, error);
-    if (result == 0) result = pem_load_in(&key, dir, "server-key.pem", NULL, error);
+    int result = identity_load(&id, dir, error);
     free(dir);
-    if (result) return result;
-    struct probe_wish wish = {.host = node->address,
-                              .port = node->group_port,
-                              .cert = sk_X509_value(cert.certs, 0),
-                              .key = key.key,
-                              .extra = cert.certs,
-                              .is_tls_expected = phases[phase].is_dynamic, /* else listen first: does it speak plain? */
-                              .waits_for_word = true};
-    probe_run(&wish, &probe);
-    if (!probe.chain || !probe.is_taken || X509_cmp(sk_X509_value(probe.chain, 0), wish.cert) != 0)
+    /* At the end it listens first: does the node speak plain text? */
+    if (result == 0) identity_knock(&id, node, phases[phase].is_dynamic, &probe);
+    if (result == 0 &&
+        (!probe.chain || !probe.is_taken || X509_cmp(sk_X509_value(probe.chain, 0), identity_leaf(&id)) != 0))
         result = xb_fail(error, -EPROTO, "node %s does not speak TLS with its certificate at port %s: %s", node->name,
                          node->group_port, probe.kind == PROBE_GROUP_PLAIN ? "it speaks plain text" : probe.reason);
     probe_free(&probe);
-    pem_free(&cert);
-    pem_free(&key);
+    identity_free(&id);
     return result;
 }
 
@@ -348,14 +342,15 @@ static int backward(struct encrypt *encrypt, struct xb_error *error) {
 /* ---- before anything is touched */
 
 static int test_node(const struct encrypt *encrypt, const struct inventory_node *node, struct xb_error *error) {
-    char *now = NULL;
-    int result = inspect_set(inventory_certs_of(&encrypt->inventory, node), "; nothing was changed", error);
+    char *now = NULL, *dir = inventory_certs_of(&encrypt->inventory, node);
+    int result = inspect_set(dir, "; nothing was changed", error);
     if (result == 0) result = place_look(&encrypt->inventory, node, &now, error);
     if (result == 0) result = look_at(encrypt, node, 0, error);
     if (result == 0 && encrypt->is_dry)
         cli_progress(&encrypt->common, "node %s: certificates to %s, settings to %s, then, twice: %s", node->name,
                      node->certs_dir, node->fragment, node->restart);
     free(now);
+    free(dir);
     return result;
 }
 
@@ -376,11 +371,7 @@ static int work(struct encrypt *encrypt, struct xb_error *error) {
     if (asprintf(&encrypt->state_path, "%s.encryption", encrypt->inventory_path) < 0) abort();
     int result = encrypt->is_resumed || encrypt->is_aborted ? load(encrypt, error) : begin(encrypt, error);
     if (result || encrypt->is_dry) return result;
-    snprintf(encrypt->scratch, sizeof(encrypt->scratch), "/tmp/xebec-encrypt-XXXXXX");
-    if (!mkdtemp(encrypt->scratch)) return xb_fail(error, -EIO, "cannot make a directory in /tmp: %m");
-    result = encrypt->is_aborted ? backward(encrypt, error) : forward(encrypt, error);
-    rmdir(encrypt->scratch);
-    return result;
+    return encrypt->is_aborted ? backward(encrypt, error) : forward(encrypt, error);
 }
 
 int cli_encrypt(int argc, char **argv) {

@@ -9,12 +9,10 @@
  * All that is needed for both is on disk before the first node is touched; a killed rotation is resumed the same way.
  */
 #include "cli/cli.h"
+#include "cli/identity.h"
 #include "cli/inspect.h"
 #include "cli/json.h"
 #include "cli/observe.h"
-#include "cli/pem.h"
-#include "cli/files.h"
-#include "cli/probe.h"
 #include "cli/rotation.h"
 
 #include <errno.h>
@@ -118,40 +116,25 @@ static int reload(struct rotate *rotate, int node, struct xb_error *error) {
     return result;
 }
 
-struct identity {
-    struct pem_file ca, cert, key;
-};
-
-static int load_identity(const struct rotate *rotate, int node, int set, struct identity *id, struct xb_error *error) {
+static int load_set(const struct rotate *rotate, int node, int set, struct identity *id, struct xb_error *error) {
     char *dir = rotation_set(&rotate->rotation, set, &rotate->inventory.nodes[node]);
-    int result = pem_load_in(&id->ca, dir, "ca.pem", NULL, error);
-    if (result == 0) result = pem_load_in(&id->cert, dir, "server-cert.pem", NULL, error);
-    if (result == 0) result = pem_load_in(&id->key, dir, "server-key.pem", NULL, error);
+    int result = identity_load(id, dir, error);
     free(dir);
     return result;
-}
-
-static void free_identity(struct identity *id) {
-    pem_free(&id->ca);
-    pem_free(&id->cert);
-    pem_free(&id->key);
 }
 
 /* As node `from` dials node `to`. */
 static int check_pair(const struct rotate *rotate, const struct identity *from, const struct identity *to, int to_index,
                       const char *from_name, struct xb_error *error) {
     const struct inventory_node *node = &rotate->inventory.nodes[to_index];
-    struct probe_wish wish = {
-        node->address, node->group_port, sk_X509_value(from->cert.certs, 0), from->key.key, from->cert.certs, 0, true,
-        true};
     struct probe probe;
     struct findings findings = {0};
     int result = 0;
-    probe_run(&wish, &probe);
+    identity_knock(from, node, true, &probe);
     if (!probe.chain || !probe.is_taken)
         result = xb_fail(error, -EPROTO, "node %s does not take the certificate of %s: %s", node->name, from_name,
                          probe.reason);
-    else if (X509_cmp(sk_X509_value(probe.chain, 0), sk_X509_value(to->cert.certs, 0)) != 0)
+    else if (X509_cmp(sk_X509_value(probe.chain, 0), identity_leaf(to)) != 0)
         result = xb_fail(error, -EPROTO, "node %s does not show the certificate that it should", node->name);
     if (result == 0) inspect_chain(&findings, node->name, probe.chain, from->ca.certs);
     if (findings_count(&findings, FINDING_ERROR))
@@ -162,14 +145,14 @@ static int check_pair(const struct rotate *rotate, const struct identity *from, 
 }
 
 static int check_all_pairs(const struct rotate *rotate, struct xb_error *error) {
-    static struct identity ids[INVENTORY_NODES_MAX];
+    static struct identity ids[INVENTORY_NODES_MAX]; /* empty between two calls */
     int result = 0, count = rotate->inventory.node_count;
-    for (int i = 0; result == 0 && i < count; i++) result = load_identity(rotate, i, rotate->set[i], &ids[i], error);
+    for (int i = 0; result == 0 && i < count; i++) result = load_set(rotate, i, rotate->set[i], &ids[i], error);
     for (int i = 0; result == 0 && i < count; i++) {
         for (int j = 0; result == 0 && j < count; j++)
             result = check_pair(rotate, &ids[i], &ids[j], j, rotate->inventory.nodes[i].name, error);
     }
-    for (int i = 0; i < count; i++) free_identity(&ids[i]);
+    for (int i = 0; i < count; i++) identity_free(&ids[i]);
     return result;
 }
 
@@ -204,13 +187,14 @@ static int check_cluster(struct rotate *rotate, struct xb_error *error) {
 }
 
 static int change_node(struct rotate *rotate, int phase, int node, struct xb_error *error) {
-    struct place_file files[PLACE_FILES_MAX];
+    struct place_files files = {0};
     const struct inventory_node *it = &rotate->inventory.nodes[node];
     char generation[64];
     rotation_generation(&rotate->rotation, phase, generation);
     int result = place_undo(&rotate->inventory, it, generation, error); /* of a killed attempt */
-    size_t count = rotation_files(&rotate->rotation, phase, it, files);
-    if (result == 0) result = place_stage(&rotate->inventory, it, generation, files, count, error);
+    if (result == 0) result = rotation_files(&rotate->rotation, phase, it, &files, error);
+    if (result == 0) result = place_stage(&rotate->inventory, it, generation, &files, error);
+    place_free(&files);
     if (result == 0) result = place_activate(&rotate->inventory, it, generation, error);
     if (result == 0) result = reload(rotate, node, error);
     if (result == 0) rotate->set[node] = phase;
@@ -265,11 +249,11 @@ static void tell_who_trusts_the_old(const struct rotate *rotate) {
         const struct inventory_node *node = &rotate->inventory.nodes[i];
         struct identity old;
         struct probe probe;
-        if (load_identity(rotate, i, 0, &old, &error)) return;
-        struct probe_wish wish = {
-            node->address, node->group_port, sk_X509_value(old.cert.certs, 0), old.key.key, old.cert.certs, 0, true,
-            true};
-        probe_run(&wish, &probe);
+        if (load_set(rotate, i, 0, &old, &error)) {
+            identity_free(&old);
+            return;
+        }
+        identity_knock(&old, node, true, &probe);
         if (probe.is_taken)
             cli_trouble(0,
                         "node %s still takes the old certificate: either it is signed by the same CA, or the node has "
@@ -277,6 +261,7 @@ static void tell_who_trusts_the_old(const struct rotate *rotate) {
                         "provider, which trusts the old CA until it is restarted",
                         node->name);
         probe_free(&probe);
+        identity_free(&old);
     }
 }
 
@@ -323,6 +308,13 @@ static void undo_recovery(const struct rotate *rotate, const char *generation) {
     }
 }
 
+static int inspect_node(const struct inventory *inventory, const struct inventory_node *node, struct xb_error *error) {
+    char *dir = inventory_certs_of(inventory, node);
+    int result = inspect_set(dir, "; nothing was changed", error);
+    free(dir);
+    return result;
+}
+
 /* To all nodes or to none. */
 static int place_recovery(struct rotate *rotate, struct xb_error *error) {
     const struct inventory *inventory = &rotate->inventory;
@@ -330,12 +322,13 @@ static int place_recovery(struct rotate *rotate, struct xb_error *error) {
     int result = 0;
     snprintf(generation, sizeof(generation), "recover-%lld-%d", (long long)time(NULL), getpid());
     for (int i = 0; result == 0 && i < inventory->node_count; i++)
-        result = inspect_set(rotation_set(&rotate->rotation, 0, &inventory->nodes[i]), "; nothing was changed", error);
+        result = inspect_node(inventory, &inventory->nodes[i], error);
     if (result) return result;
     for (int i = 0; result == 0 && i < inventory->node_count; i++) {
-        struct place_file files[PLACE_FILES_MAX];
-        size_t count = rotation_files(&rotate->rotation, 0, &inventory->nodes[i], files);
-        result = place_stage(inventory, &inventory->nodes[i], generation, files, count, error);
+        struct place_files files;
+        result = rotation_files(&rotate->rotation, 0, &inventory->nodes[i], &files, error);
+        if (result == 0) result = place_stage(inventory, &inventory->nodes[i], generation, &files, error);
+        place_free(&files);
     }
     for (int i = 0; result == 0 && i < inventory->node_count; i++)
         result = place_activate(inventory, &inventory->nodes[i], generation, error);

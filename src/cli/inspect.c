@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What is wrong with certificates, keys, DH parameters and files. */
 #include "cli/inspect.h"
+#include "cli/identity.h"
 #include "cli/files.h"
 #include "cli/pem.h"
 
@@ -171,19 +172,21 @@ void inspect_chain(struct findings *findings, const char *where, STACK_OF(X509) 
 
 int inspect_set(const char *dir, const char *consequence, struct xb_error *error) {
     struct findings findings = {.dir = dir};
-    struct pem_file cas, cert, key;
-    int result = pem_load_in(&cas, dir, "ca.pem", NULL, error);
-    if (result == 0) result = pem_load_in(&cert, dir, "server-cert.pem", NULL, error);
-    if (result == 0) result = pem_load_in(&key, dir, "server-key.pem", NULL, error);
-    if (result) return result;
-    X509 *leaf = sk_X509_value(cert.certs, 0);
-    if (!leaf || !key.key || X509_check_private_key(leaf, key.key) != 1)
-        return xb_fail(error, -EINVAL, "%s: server-key.pem does not belong to server-cert.pem", dir);
-    inspect_certificate(&findings, dir, leaf, INSPECT_SERVER, NULL, time(NULL));
-    inspect_chain(&findings, dir, cert.certs, cas.certs);
+    struct identity id;
+    int result = identity_load(&id, dir, error);
+    X509 *leaf = identity_leaf(&id);
+    if (result == 0 && (!leaf || !id.key.key || X509_check_private_key(leaf, id.key.key) != 1))
+        result = xb_fail(error, -EINVAL, "%s: server-key.pem does not belong to server-cert.pem", dir);
+    if (result == 0) {
+        inspect_certificate(&findings, dir, leaf, INSPECT_SERVER, NULL, time(NULL));
+        inspect_chain(&findings, dir, id.cert.certs, id.ca.certs);
+    }
     const struct finding *first = findings_first(&findings, FINDING_ERROR);
-    if (!first) return 0;
-    return xb_fail(error, -EINVAL, "%s: %s%s. `xebec cert check %s` tells more", dir, first->text, consequence, dir);
+    if (first)
+        result =
+            xb_fail(error, -EINVAL, "%s: %s%s. `xebec cert check %s` tells more", dir, first->text, consequence, dir);
+    identity_free(&id);
+    return result;
 }
 
 void inspect_dh(struct findings *findings, const char *where, EVP_PKEY *dh) {

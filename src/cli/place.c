@@ -3,12 +3,14 @@
  * Files on a node. One constant shell script does the steps, here and there alike: it comes by standard input to `sh
  * -s`; its arguments are plain characters, which the inventory has made sure of, so no shell can read anything else in
  * them.
+ * Files follow the script, encoded.
  */
 #include "cli/place.h"
 #include "cli/files.h"
 #include "cli/process.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,35 +63,29 @@ static const char script[] =
     "    rm -r \"$new\" ;;\n"
     "esac\n";
 
-/* The program and what it needs never to ask a question; the inventory's ssh_config with it. -> number of words */
-static size_t put_ssh(const struct inventory *inventory, const char *program, const char **words) {
+/* What stands in front of a command for the node: ssh, which must never ask a question. -> number of words */
+static size_t put_way(const struct inventory *inventory, const struct inventory_node *node, const char **words) {
     size_t n = 0;
-    words[n++] = program;
+    if (!node->ssh) return 0;
+    words[n++] = "ssh";
     words[n++] = "-oBatchMode=yes";
     words[n++] = "-oConnectTimeout=10";
     if (inventory->ssh_config) {
         words[n++] = "-F";
         words[n++] = inventory->ssh_config;
     }
-    return n;
-}
-
-/* What stands in front of a command for the node. -> number of words */
-static size_t put_way(const struct inventory *inventory, const struct inventory_node *node, const char **words) {
-    if (!node->ssh) return 0;
-    size_t n = put_ssh(inventory, "ssh", words);
     words[n++] = "--";
     words[n++] = node->ssh;
     return n;
 }
 
 static int run_script(const struct inventory *inventory, const struct inventory_node *node, const char *what,
-                      const char *generation, char **output, struct xb_error *error) {
+                      const char *generation, const char *text, char **output, struct xb_error *error) {
     const char *words[24];
     size_t n = put_way(inventory, node, words);
     const char *command[] = {"sh", "-s", "--", what, node->certs_dir, node->fragment, node->owner, generation, NULL};
     memcpy(words + n, command, sizeof(command));
-    struct process process = {.words = words, .input = script};
+    struct process process = {.words = words, .input = text};
     int code = process_run(&process);
     if (output) *output = code == 0 ? strdup(process.output) : NULL;
     if (code != 0)
@@ -99,66 +95,75 @@ static int run_script(const struct inventory *inventory, const struct inventory_
     return code == 0 ? 0 : error->code;
 }
 
-size_t place_list(const char *dir, struct place_file files[PLACE_FILES_MAX]) {
-    static const char *const names[] = {"ca.pem",          "server-cert.pem", "server-key.pem",
-                                        "client-cert.pem", "client-key.pem",  "dhparams.pem"};
-    size_t count = 0;
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+static const char *const names[] = {"ca.pem",          "server-cert.pem", "server-key.pem",
+                                    "client-cert.pem", "client-key.pem",  "dhparams.pem"};
+
+void place_add(struct place_files *files, const char *name, char *text, size_t size) {
+    if (files->count == PLACE_FILES_MAX) abort();
+    files->list[files->count++] = (struct place_file){name, text, size};
+}
+
+int place_read(struct place_files *files, const char *dir, struct xb_error *error) {
+    int result = 0;
+    *files = (struct place_files){0};
+    for (size_t i = 0; result == 0 && i < sizeof(names) / sizeof(*names); i++) {
         char *path = files_join(dir, names[i]);
-        if (access(path, R_OK) == 0) files[count++] = (struct place_file){names[i], path};
+        size_t size;
+        char *data = access(path, F_OK) == 0 ? files_read(path, &size, error) : NULL;
+        if (data)
+            place_add(files, names[i], data, size);
+        else if (access(path, F_OK) == 0)
+            result = error->code;
+        free(path);
     }
-    return count;
+    return result;
+}
+
+void place_free(struct place_files *files) {
+    for (size_t i = 0; i < files->count; i++) free(files->list[i].data);
+    files->count = 0;
 }
 
 int place_look(const struct inventory *inventory, const struct inventory_node *node, char **now,
                struct xb_error *error) {
-    return run_script(inventory, node, "look", "-", now, error);
+    return run_script(inventory, node, "look", "-", script, now, error);
 }
 
-static int copy_file(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
-                     const struct place_file *file, struct xb_error *error) {
-    const char *words[16];
-    char *target = NULL;
-    size_t n;
-    bool is_remote = node->ssh;
-    if (asprintf(&target, "%s%s%s.d/%s/%s", is_remote ? node->ssh : "", is_remote ? ":" : "", node->certs_dir,
-                 generation, file->name) < 0)
-        abort();
-    if (is_remote) {
-        n = put_ssh(inventory, "scp", words);
-        words[n++] = "-q";
-    } else {
-        n = 0;
-        words[n++] = "cp";
+/* The script goes on with the files, as text that no shell can take for anything else. */
+static char *script_with(const struct place_files *files) {
+    char *text = NULL;
+    size_t size;
+    FILE *to = open_memstream(&text, &size);
+    if (!to) abort();
+    fputs(script, to);
+    for (size_t i = 0; i < files->count; i++) {
+        const struct place_file *file = &files->list[i];
+        unsigned char *encoded = malloc(file->size / 3 * 4 + 8);
+        if (!encoded) abort();
+        EVP_EncodeBlock(encoded, (unsigned char *)file->data, (int)file->size);
+        fprintf(to, "base64 -d >\"$new/%s\" <<'.'\n%s\n.\n", file->name, encoded);
+        free(encoded);
     }
-    words[n++] = "--";
-    words[n++] = file->path;
-    words[n++] = target;
-    words[n] = NULL;
-    struct process process = {.words = words};
-    int code = process_run(&process);
-    if (code != 0)
-        xb_fail(error, -EIO, "node %s: cannot copy %s to %s: %s", node->name, file->path, target, process.complaint);
-    process_clear(&process);
-    free(target);
-    return code == 0 ? 0 : error->code;
+    fclose(to);
+    return text;
 }
 
 int place_stage(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
-                const struct place_file *files, size_t count, struct xb_error *error) {
-    int result = run_script(inventory, node, "stage", generation, NULL, error);
-    for (size_t i = 0; result == 0 && i < count; i++) result = copy_file(inventory, node, generation, &files[i], error);
+                const struct place_files *files, struct xb_error *error) {
+    char *text = script_with(files);
+    int result = run_script(inventory, node, "stage", generation, text, NULL, error);
+    free(text);
     return result;
 }
 
 int place_activate(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
                    struct xb_error *error) {
-    return run_script(inventory, node, "activate", generation, NULL, error);
+    return run_script(inventory, node, "activate", generation, script, NULL, error);
 }
 
 int place_undo(const struct inventory *inventory, const struct inventory_node *node, const char *generation,
                struct xb_error *error) {
-    return run_script(inventory, node, "undo", generation, NULL, error);
+    return run_script(inventory, node, "undo", generation, script, NULL, error);
 }
 
 int place_restart(const struct inventory *inventory, const struct inventory_node *node, struct xb_error *error) {

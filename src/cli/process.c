@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -76,18 +77,31 @@ static int spawn(const struct process *process, int in, int out, int err, pid_t 
     return result;
 }
 
-static int run(struct process *process, int pipes[3][2], struct text texts[2]) {
+/* A file in memory, since a pipe would have to be filled while the output is read. */
+static int open_input(const char *text) {
+    int fd = memfd_create("input", MFD_CLOEXEC);
+    size_t left = text ? strlen(text) : 0;
+    if (fd < 0) abort();
+    while (left > 0) {
+        ssize_t n = write(fd, text, left);
+        if (n <= 0) abort();
+        text += n;
+        left -= (size_t)n;
+    }
+    lseek(fd, 0, SEEK_SET);
+    return fd;
+}
+
+static int run(struct process *process, int pipes[2][2], struct text texts[2]) {
     pid_t pid;
-    int status;
-    int result = spawn(process, pipes[0][0], pipes[1][1], pipes[2][1], &pid);
-    close(pipes[0][0]);
-    close(pipes[1][1]);
-    close(pipes[2][1]);
-    if (result == 0 && process->input && write(pipes[0][1], process->input, strlen(process->input)) < 0) result = 0;
+    int status, input = open_input(process->input);
+    int result = spawn(process, input, pipes[0][1], pipes[1][1], &pid);
+    close(input);
     close(pipes[0][1]);
-    if (result == 0) collect_both(pipes[1][0], pipes[2][0], texts);
+    close(pipes[1][1]);
+    if (result == 0) collect_both(pipes[0][0], pipes[1][0], texts);
+    close(pipes[0][0]);
     close(pipes[1][0]);
-    close(pipes[2][0]);
     if (result) {
         if (asprintf(&texts[1].data, "cannot run %s: %s", process->words[0], strerror(result)) < 0) abort();
         texts[1].size = strlen(texts[1].data);
@@ -99,9 +113,9 @@ static int run(struct process *process, int pipes[3][2], struct text texts[2]) {
 }
 
 int process_run(struct process *process) {
-    int pipes[3][2];
+    int pipes[2][2];
     struct text texts[2] = {0};
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 2; i++) {
         if (pipe2(pipes[i], O_CLOEXEC) != 0) abort();
     }
     fflush(stdout);

@@ -7,7 +7,7 @@
 
 struct process {
     const char *const *words; /* NULL-terminated; the first is looked up in PATH */
-    const char *input;        /* its standard input; NULL: none. At most what a pipe holds, 64 KiB */
+    const char *input;        /* its standard input; NULL: none. */
     char *output;             /* its standard output, up to PROCESS_OUTPUT_MAX */
     char *complaint;          /* the last line of its standard error */
 };

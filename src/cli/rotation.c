@@ -46,9 +46,12 @@ void rotation_generation(const struct rotation *rotation, int phase, char name[6
     snprintf(name, 64, "rotate-%s-%d", rotation->id, phase);
 }
 
-size_t rotation_files(const struct rotation *rotation, int set, const struct inventory_node *node,
-                      struct place_file files[PLACE_FILES_MAX]) {
-    return place_list(rotation_set(rotation, set, node), files);
+int rotation_files(const struct rotation *rotation, int set, const struct inventory_node *node,
+                   struct place_files *files, struct xb_error *error) {
+    char *dir = rotation_set(rotation, set, node);
+    int result = place_read(files, dir, error);
+    free(dir);
+    return result;
 }
 
 static int copy(const char *from, const char *name, const char *to, struct xb_error *error) {
@@ -67,17 +70,21 @@ static int copy(const char *from, const char *name, const char *to, struct xb_er
 
 /* Both CA files, each certificate once. */
 static int write_union(const char *old, const char *new, const char *to, struct xb_error *error) {
-    struct pem_file a, b;
+    struct pem_file a = {0}, b = {0};
+    char *path = files_join(to, "ca.pem");
     int result = pem_load_in(&a, old, "ca.pem", NULL, error);
     if (result == 0) result = pem_load_in(&b, new, "ca.pem", NULL, error);
-    if (result) return result;
-    for (int i = 0; i < sk_X509_num(b.certs); i++) {
+    for (int i = 0; result == 0 && i < sk_X509_num(b.certs); i++) {
         bool is_known = false;
         for (int j = 0; j < sk_X509_num(a.certs); j++)
             is_known = is_known || X509_cmp(sk_X509_value(a.certs, j), sk_X509_value(b.certs, i)) == 0;
-        if (!is_known) sk_X509_push(a.certs, sk_X509_value(b.certs, i));
+        if (!is_known && X509_up_ref(sk_X509_value(b.certs, i))) sk_X509_push(a.certs, sk_X509_value(b.certs, i));
     }
-    return pem_write_certs(files_join(to, "ca.pem"), a.certs, false, error);
+    if (result == 0) result = pem_write_certs(path, a.certs, false, error);
+    pem_free(&a);
+    pem_free(&b);
+    free(path);
+    return result;
 }
 
 static int build_set(struct rotation *rotation, int set, const struct inventory_node *node, struct xb_error *error) {
@@ -143,18 +150,27 @@ int rotation_load(struct rotation *rotation, struct inventory *inventory, const 
     return error->code;
 }
 
+static void remove_file(const char *dir, const char *name) {
+    char *path = files_join(dir, name);
+    unlink(path);
+    free(path);
+}
+
 void rotation_end(const struct rotation *rotation) {
     for (int set = 1; set <= ROTATION_PHASES; set++) {
         for (int i = 0; i < rotation->inventory->node_count; i++) {
             char *dir = rotation_set(rotation, set, &rotation->inventory->nodes[i]);
-            struct place_file files[PLACE_FILES_MAX];
-            size_t count = place_list(dir, files);
-            for (size_t f = 0; f < count; f++) unlink(files[f].path);
+            for (size_t f = 0; f < LEAVES; f++) remove_file(dir, leaf_names[f]);
+            remove_file(dir, "ca.pem");
+            remove_file(dir, "dhparams.pem");
             rmdir(dir);
+            free(dir);
         }
         char *phase = NULL;
-        if (asprintf(&phase, "%s/phase%d", rotation->dir, set) >= 0) rmdir(phase);
+        if (asprintf(&phase, "%s/phase%d", rotation->dir, set) < 0) abort();
+        rmdir(phase);
+        free(phase);
     }
-    unlink(files_join(rotation->dir, "state"));
+    remove_file(rotation->dir, "state");
     rmdir(rotation->dir);
 }

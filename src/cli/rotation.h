@@ -38,8 +38,9 @@ void rotation_end(const struct rotation *rotation);
 
 /* Directory of the node's files in the set, to be freed. */
 char *rotation_set(const struct rotation *rotation, int set, const struct inventory_node *node);
-size_t rotation_files(const struct rotation *rotation, int set, const struct inventory_node *node,
-                      struct place_file files[PLACE_FILES_MAX]);
+/* To be freed in any case. */
+int rotation_files(const struct rotation *rotation, int set, const struct inventory_node *node,
+                   struct place_files *files, struct xb_error *error);
 /* "rotate-ID-N", a name on the nodes */
 void rotation_generation(const struct rotation *rotation, int phase, char name[64]);
 
