@@ -14,7 +14,7 @@ static bool is_name_right(const struct transfer *t, const struct stream *stream)
     const struct sst_settings *s = &t->settings;
     if (!s->is_peer_verified || s->encrypt == 2 || s->ssl_mode == SST_SSL_VERIFY_CA) return true;
     if (s->remote_name[0]) return stream_has_name(stream, s->remote_name);
-    if (s->encrypt == 4) return true;
+    if (s->encrypt == 4 && s->ssl_mode != SST_SSL_VERIFY_IDENTITY) return true;
     return stream_has_name(stream, t->address.host) ||
            (strncmp(t->address.host, "127.", 4) == 0 && stream_has_name(stream, "localhost"));
 }

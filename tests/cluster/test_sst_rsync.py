@@ -114,6 +114,7 @@ def begin_join(lab, config):
     sst.wipe(lab[2])
     lab[2].start()
     wait_until("data to flow", lambda: "[INFO] received" in lab[2].log(), 60)
+    assert os.path.exists(lab[2].data + "/sst_in_progress")   # by which supervisors know that the server must not be killed
 
 
 def finish_join(lab):
@@ -175,6 +176,12 @@ def test_certificates_are_checked(lab):
         assert words in donor_log, (words, donor_log)
         donor_log, joiner_log = refused(lab, tls(lab), config)
         assert words in donor_log + joiner_log, (words, joiner_log)
+    # A certificate of the CA that is made out to nobody here: good enough unless the identity is asked for.
+    sst.make_certificate(lab, "unnamed", "some body")
+    config = text % ("ca", "unnamed", "unnamed")
+    donor_log, _ = refused(lab, config + "ssl-mode=VERIFY_IDENTITY\n", config)
+    assert "is not made out to '127.0.0.1'" in donor_log, donor_log
+    transfer(lab, True, True, config)
 
 
 def test_killed_programs(lab):
