@@ -65,6 +65,26 @@ def test_fresh_node_joins_by_mariabackup_under_load(lab):
     assert any("Streaming the backup" in n.log()[sizes[n.name]:] for n in lab.nodes), "not by the stock script"
 
 
+def test_fresh_node_joins_by_mysqldump(lab):
+    """By the stock script, over TLS: every server here refuses clients without."""
+    prepare(lab, "md")
+    lab[1].sql("INSERT INTO md.t SELECT seq, 1 FROM md.seq_1_to_1000")
+    lab[3].stop()
+    shutil.rmtree(lab[3].data)
+    sizes, method = log_sizes(lab), lab.sst
+    lab.sst = "mysqldump"
+    try:
+        lab[3].start().wait_synced()
+    finally:
+        lab.sst = method
+    lab.wait_size(3)
+    lab.checksums("md")
+    assert lab[3].value("SELECT COUNT(*) FROM md.t") == 1000
+    assert any("mysqldump SST completed on donor" in n.log()[sizes[n.name]:] for n in lab.nodes), "not by the stock script"
+    lab[3].sql("INSERT INTO md.t VALUES (1, 3)")
+    lab.checksums("md")
+
+
 def test_joined_node_can_be_the_donor(lab):
     """n3 has its data and its index from a snapshot; it must be able to pass both on."""
     table = prepare(lab, "dn")
