@@ -59,8 +59,8 @@ static void add_directories(struct words *command, const struct sst_settings *s)
         if (directories[i].path[0]) words_addf(command, "--%s=%s", directories[i].option, directories[i].path);
 }
 
-static int open_log(struct transfer *t, const char *stage, char path[SST_PATH_SIZE]) {
-    snprintf(path, SST_PATH_SIZE, "%s/mariabackup.%s.log", t->arguments->datadir, stage);
+static int open_log(const char *directory, const char *stage, char path[SST_PATH_SIZE]) {
+    snprintf(path, SST_PATH_SIZE, "%s/mariabackup.%s.log", directory, stage);
     return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0660);
 }
 
@@ -82,7 +82,7 @@ static int run_stage(struct transfer *t, struct words *command, const char *stag
     char path[SST_PATH_SIZE];
     struct child child;
     int64_t start_ns = xb_clock_monotonic_ns();
-    int log = open_log(t, stage, path);
+    int log = open_log(t->arguments->datadir, stage, path);
     int rc = command->failed ? xb_fail(error, -ENOMEM, "no memory") : 0;
     if (rc == 0) rc = child_start(&child, &(struct child_spec){command->items, -1, log, log, NULL, 0}, error);
     if (log >= 0) close(log);
@@ -141,7 +141,7 @@ static int make_command(struct words *command, struct backup_source *source, str
 }
 
 int backup_source_start(struct backup_source *source, struct transfer *t, struct xb_error *error) {
-    char password[sizeof(t->settings.account_password) + 16], path[SST_PATH_SIZE];
+    char password[sizeof(t->settings.account_password) + 16];
     struct words command = {0};
     int ends[2] = {-1, -1}, log = -1;
     *source = (struct backup_source){.transfer = t, .fd = -1, .child = {0, -1, NULL}, .work = {{"", -1}, {"", -1}}};
@@ -150,7 +150,8 @@ int backup_source_start(struct backup_source *source, struct transfer *t, struct
     if (rc == 0 && pipe2(ends, O_CLOEXEC)) rc = xb_fail(error, -errno, "cannot make a pipe: %m");
     if (rc == 0) {
         fcntl(ends[0], F_SETPIPE_SZ, PIPE_BYTES);
-        log = open_log(t, "backup", path);
+        /* By hand the data directory is only read. */
+        log = open_log(t->is_standalone ? source->work[0].path : t->arguments->datadir, "backup", source->log);
         snprintf(password, sizeof(password), "MYSQL_PWD=%s", t->settings.account_password);
         rc = child_start(
             &source->child,
@@ -168,12 +169,12 @@ int backup_source_start(struct backup_source *source, struct transfer *t, struct
 
 int backup_source_check(void *ctx, struct xb_error *error) {
     struct backup_source *source = ctx;
-    char path[SST_PATH_SIZE];
     int rc = child_wait(&source->child, &source->transfer->watch, XB_NEVER, error);
     if (rc <= 0) return rc;
-    snprintf(path, sizeof(path), "%s/mariabackup.backup.log", source->transfer->arguments->datadir);
-    show_log(source->transfer, path);
-    return xb_fail(error, -EINVAL, "mariadb-backup failed with status %d, see '%s' on the donor", rc, path);
+    show_log(source->transfer, source->log);
+    if (source->transfer->is_standalone)
+        return xb_fail(error, -EINVAL, "mariadb-backup failed with status %d, see its last words above", rc);
+    return xb_fail(error, -EINVAL, "mariadb-backup failed with status %d, see '%s' on the donor", rc, source->log);
 }
 
 void backup_source_end(struct backup_source *source) {

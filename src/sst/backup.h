@@ -10,8 +10,9 @@
 struct backup_source {
     struct transfer *transfer;
     struct child child;
-    int fd;              /* its standard output: the container */
-    struct work work[2]; /* temporary directories */
+    int fd;                  /* its standard output: the container */
+    struct work work[2];     /* temporary directories */
+    char log[SST_PATH_SIZE]; /* its words */
 };
 
 /* Starts the copy. Always end it with backup_source_end. */

@@ -150,7 +150,8 @@ static int wait_for_limit(struct transfer *t, struct limit *limit, size_t n, str
 }
 
 static int send_blocks(struct transfer *t, struct stream *stream, const struct source *source, struct symmetric *cipher,
-                       struct progress *progress, uint8_t *block, uint8_t *coded, struct xb_error *error) {
+                       struct progress *progress, char *answer, size_t answer_size, uint8_t *block, uint8_t *coded,
+                       struct xb_error *error) {
     struct limit limit = {t->settings.rlimit, 0};
     size_t size = t->settings.rlimit && t->settings.rlimit / 20 < TRANSFER_BLOCK ? (size_t)(t->settings.rlimit / 20 + 1)
                                                                                  : TRANSFER_BLOCK;
@@ -160,7 +161,7 @@ static int send_blocks(struct transfer *t, struct stream *stream, const struct s
         if (cipher)
             m = n ? symmetric_feed(cipher, block, (size_t)n, coded, error) : symmetric_end(cipher, coded, error);
         int rc = m < 0 ? (int)m : wait_for_limit(t, &limit, (size_t)m, error);
-        if (rc == 0) rc = stream_write(stream, cipher ? coded : block, (size_t)m, error);
+        if (rc == 0) rc = stream_write_heeding(stream, cipher ? coded : block, (size_t)m, answer, answer_size, error);
         if (rc || n == 0) return rc;
         if (progress) transfer_report(t, progress, (uint64_t)n);
     }
@@ -169,8 +170,9 @@ static int send_blocks(struct transfer *t, struct stream *stream, const struct s
 /* The joiner may have said why it closed: that is the better reason. */
 static int prefer_answer(struct stream *stream, int rc, char *answer, size_t size, struct xb_error *error) {
     struct xb_error ignored = {0};
+    size_t used = strlen(answer);
     if (rc && (rc == -EPIPE || rc == -ECONNRESET) && stream->fd >= 0)
-        stream_finish(stream, answer, size, xb_clock_monotonic_ns() + XB_SECOND, &ignored);
+        stream_finish(stream, answer + used, size - used, xb_clock_monotonic_ns() + XB_SECOND, &ignored);
     return rc;
 }
 
@@ -192,7 +194,8 @@ int flow_send(struct transfer *t, struct stream *stream, const struct flow_sourc
         source.fd = filter.out;
     }
     if (rc == 0)
-        rc = send_blocks(t, stream, &source, t->settings.compressor ? NULL : cipher, progress, block, coded, error);
+        rc = send_blocks(t, stream, &source, t->settings.compressor ? NULL : cipher, progress, answer, answer_size,
+                         block, coded, error);
     rc = prefer_answer(stream, rc, answer, answer_size, error);
     if (t->settings.compressor) rc = end_filter(&filter, t, rc, error);
     if (rc == 0 && from->end) rc = from->end(from->ctx, error);

@@ -87,7 +87,8 @@ int joiner_say_ready(struct joiner *joiner, const char *name, const char *path, 
     const char *open = a->is_ip6 ? "[" : "", *close_ = a->is_ip6 ? "]" : "";
     uint16_t port = stream_port(joiner->listen_fd);
     if (joiner->secret[0])
-        return transfer_say(joiner->transfer, error, "ready %s:%s@%s%s%s:%u/%s", name, joiner->secret, open, a->host,
+        return transfer_say(joiner->transfer, error, "%s%s:%s@%s%s%s:%u/%s",
+                            joiner->transfer->is_standalone ? "" : "ready ", name, joiner->secret, open, a->host,
                             close_, port, path);
     return transfer_say(joiner->transfer, error, "ready %s%s%s:%u/%s", open, a->host, close_, port, path);
 }
@@ -243,6 +244,7 @@ int joiner_check_backup(struct joiner *joiner, struct xb_error *error) {
     static const char *const names[] = {MAGIC_DONOR_INFO, MAGIC_GALERA_INFO, MAGIC_GALERA_INFO_11};
     for (size_t i = 0; i < 3; i++)
         if (read_line(joiner->directory, names[i], joiner->state) == 0 && sst_is_gtid(joiner->state)) return 0;
+    if (joiner->transfer->is_standalone) return 0; /* of a server without a cluster */
     return xb_fail(error, -ENODATA, "the backup does not tell its position (%s)", MAGIC_DONOR_INFO);
 }
 

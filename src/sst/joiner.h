@@ -16,12 +16,16 @@ struct joiner {
     uint64_t total_bytes;           /* that will come, an estimate; 0 unknown */
     const uint64_t *received_bytes; /* of these; NULL: nothing yet */
     struct kept_state kept;         /* the position of the old data */
+    bool is_ist_only;               /* method xebec: nothing but the position came */
     bool is_old_data_gone;          /* the point of no return is behind us */
 };
 
 /* Runs join_ between locking and unlocking the data directory, and reports its state to the server. */
 int joiner_run_with(struct transfer *transfer, int (*join_)(struct joiner *joiner, struct xb_error *error),
                     struct xb_error *error);
+
+/* The method xebec without a server around it: the backup comes into joiner->directory, which is there and empty. */
+int xebec_receive(struct joiner *joiner, struct xb_error *error);
 
 int joiner_listen(struct joiner *joiner, struct transfer *transfer, struct xb_error *error);
 int joiner_make_secret(struct joiner *joiner, struct xb_error *error);

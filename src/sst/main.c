@@ -3,6 +3,7 @@
 #include "sst/mysqldump.h"
 #include "sst/relay.h"
 #include "sst/rsync.h"
+#include "sst/standalone.h"
 #include "sst/transfer.h"
 #include "sst/xebec.h"
 
@@ -88,8 +89,14 @@ static void tell_joiner(const struct transfer *t) {
         stream_tell_failure(&t->address, &t->watch);
 }
 
+static bool is_called_by_hand(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return strcmp(slash ? slash + 1 : path, "xebec-sst") == 0;
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], RELAY_WORD) == 0) return relay_main();
+    if (is_called_by_hand(argv[0])) return standalone_main(argc, argv);
     struct xb_log log = {.write = write_log};
     struct xb_error error = {0};
     struct sst_arguments arguments;

@@ -99,7 +99,8 @@ int welcome_read(const struct hello *hello, const char *secret, const uint8_t ke
 void piece_write(const struct piece_header *piece, uint8_t to[PIECE_HEADER_SIZE]) {
     struct xb_writer w = xb_writer_init(to, PIECE_HEADER_SIZE);
     xb_write_u32(&w, PIECE_MAGIC);
-    xb_write_u32(&w, (uint32_t)piece->is_compressed | (uint32_t)piece->is_last << 1 | (uint32_t)piece->is_beat << 2);
+    xb_write_u32(&w, (uint32_t)piece->is_compressed | (uint32_t)piece->is_last << 1 | (uint32_t)piece->is_beat << 2 |
+                         (uint32_t)piece->is_pause << 3);
     xb_write_u64(&w, piece->number);
     xb_write_u64(&w, piece->offset);
     xb_write_u32(&w, piece->raw_size);
@@ -113,12 +114,13 @@ int piece_read(struct piece_header *piece, const uint8_t from[PIECE_HEADER_SIZE]
     piece->is_compressed = flags & 1;
     piece->is_last = flags >> 1 & 1;
     piece->is_beat = flags >> 2 & 1;
+    piece->is_pause = flags >> 3 & 1;
     piece->number = xb_read_u64(&r);
     piece->offset = xb_read_u64(&r);
     piece->raw_size = xb_read_u32(&r);
     piece->wire_size = xb_read_u32(&r);
     piece->crc = xb_read_u32(&r);
-    bool is_possible = magic == PIECE_MAGIC && (flags < 4 || (flags == 4 && piece->wire_size == 0)) &&
+    bool is_possible = magic == PIECE_MAGIC && (flags < 4 || ((flags == 4 || flags == 12) && piece->wire_size == 0)) &&
                        piece->raw_size <= PIECE_BYTES && piece->wire_size <= PIECE_BYTES && piece->number < ACK_HERE &&
                        (piece->is_compressed || piece->raw_size == piece->wire_size) &&
                        (!piece->is_last || piece->raw_size == 0);

@@ -57,6 +57,7 @@ struct piece_header {
     uint32_t raw_size, wire_size, crc; /* CRC-32C of the raw bytes */
     bool is_compressed, is_last;       /* the last piece is empty */
     bool is_beat;                      /* no piece, and answered by ACK_HERE */
+    bool is_pause;                     /* a beat after which silence is no failure, until the next message */
 };
 void piece_write(const struct piece_header *piece, uint8_t to[PIECE_HEADER_SIZE]);
 int piece_read(struct piece_header *piece, const uint8_t from[PIECE_HEADER_SIZE],

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define BURST_NS (XB_SECOND / 10)
+#define BAR_MIN 10
 #define RATE_WEIGHT 0.3 /* of the newest second */
 
 void progress_begin(struct progress *progress, uint64_t total_bytes, int64_t now_ns) {
@@ -58,6 +59,24 @@ const char *progress_format(struct progress *progress, int64_t now_ns, char line
         uint64_t s = left < 1e9 ? (uint64_t)left : 1000000000;
         snprintf(line + used, PROGRESS_LINE_SIZE - (size_t)used, ", %" PRIu64 ":%02" PRIu64 " left", s / 60, s % 60);
     }
+    return line;
+}
+
+const char *progress_bar(struct progress *progress, int64_t now_ns, int columns, char line[PROGRESS_LINE_SIZE]) {
+    char text[PROGRESS_LINE_SIZE];
+    progress_format(progress, now_ns, text);
+    int room = columns < PROGRESS_LINE_SIZE ? columns : PROGRESS_LINE_SIZE - 1;
+    int size = (int)strlen(text), width = room - size - 3; /* of the bar, in brackets and with a blank */
+    if (progress->total_bytes == 0 || width < BAR_MIN) {
+        snprintf(line, PROGRESS_LINE_SIZE, "%-*.*s", room > 0 ? room : 1, room > 0 ? room : 1, text);
+        return line;
+    }
+    double part = (double)progress->done_bytes / (double)progress->total_bytes;
+    int full = part >= 1 ? width : (int)(part * width);
+    char *at = line;
+    *at++ = '[';
+    for (int i = 0; i < width; i++) *at++ = i < full ? '#' : '.';
+    snprintf(at, (size_t)(PROGRESS_LINE_SIZE - width - 1), "] %s", text);
     return line;
 }
 

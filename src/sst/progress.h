@@ -21,6 +21,8 @@ void progress_begin(struct progress *progress, uint64_t total_bytes, int64_t now
 bool progress_add(struct progress *progress, uint64_t bytes, int64_t now_ns);
 /* "37% (1.2 of 3.3 GiB), 210.4 MiB/s, 0:10 left". -> line */
 const char *progress_format(struct progress *progress, int64_t now_ns, char line[PROGRESS_LINE_SIZE]);
+/* The same as a bar of exactly `columns` characters, or nearly so if the line's size does not allow it. -> line */
+const char *progress_bar(struct progress *progress, int64_t now_ns, int columns, char line[PROGRESS_LINE_SIZE]);
 /* The last line: all of it, and the mean rate. -> line */
 const char *progress_format_end(const struct progress *progress, int64_t now_ns, char line[PROGRESS_LINE_SIZE]);
 

@@ -130,6 +130,37 @@ int stream_write(struct stream *stream, const void *data, size_t size, struct xb
     return 0;
 }
 
+/* -> 0 it said nothing, or negative with *error */
+static int heed(struct stream *stream, char *answer, size_t answer_size, struct xb_error *error) {
+    size_t used = strlen(answer);
+    char scratch[64];
+    short want;
+    bool has_room = used + 1 < answer_size;
+    ssize_t n = stream_try_read(stream, has_room ? answer + used : scratch,
+                                has_room ? answer_size - 1 - used : sizeof(scratch), &want, error);
+    if (n < 0) return n == -EAGAIN ? 0 : (int)n;
+    if (has_room) answer[used + (size_t)n] = '\0';
+    return xb_fail(error, -EPIPE, "%s ended the connection before it had everything", stream->peer);
+}
+
+int stream_write_heeding(struct stream *stream, const void *data, size_t size, char *answer, size_t answer_size,
+                         struct xb_error *error) {
+    int rc = heed(stream, answer, answer_size, error);
+    while (size > 0 && rc == 0) {
+        short want;
+        ssize_t n = stream_try_write(stream, data, size, &want, error);
+        if (n < 0 && n != -EAGAIN) return (int)n;
+        if (n < 0) {
+            rc = stream_wait(stream, want | POLLIN, XB_NEVER, error);
+            if (rc == 0) rc = heed(stream, answer, answer_size, error);
+            continue;
+        }
+        data = (const char *)data + n;
+        size -= (size_t)n;
+    }
+    return rc;
+}
+
 void stream_say_end(struct stream *stream) {
     if (stream->ssl && SSL_is_init_finished(stream->ssl)) {
         ERR_clear_error();

@@ -81,6 +81,10 @@ bool stream_has_pending(const struct stream *stream); /* read bytes that the des
 int stream_read_all(struct stream *stream, void *to, size_t size,
                     struct xb_error *error); /* -ECONNRESET: ended before */
 int stream_write(struct stream *stream, const void *data, size_t size, struct xb_error *error);
+/* To a peer that has nothing to say before the end: if it speaks or ends, so does this, with -EPIPE, and what it said
+ * is appended to the text in `answer` (answer_size bytes with NUL). */
+int stream_write_heeding(struct stream *stream, const void *data, size_t size, char *answer, size_t answer_size,
+                         struct xb_error *error);
 /* Both without waiting: -> bytes (0 when reading: the peer ended the stream), -EAGAIN with the events (poll's) in
  * *want, or negative with *error. */
 ssize_t stream_try_read(struct stream *stream, void *to, size_t size, short *want, struct xb_error *error);

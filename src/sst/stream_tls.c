@@ -182,6 +182,7 @@ static const struct {
     {SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, "it has no certificate: set ssl-cert and ssl-key there"},
     {SSL_R_WRONG_VERSION_NUMBER, "it does not speak TLS: set [sst] encrypt there as here"},
     {SSL_R_HTTP_REQUEST, "it speaks HTTP"},
+    {SSL_R_UNEXPECTED_EOF_WHILE_READING, "it ended without a word: was it killed? See its log"},
     {SSL_R_UNSUPPORTED_PROTOCOL, "it offers only TLS versions below 1.2"},
     {SSL_AD_REASON_OFFSET + SSL_AD_UNKNOWN_CA,
      "it does not trust the CA of our certificate: compare ssl-ca of both nodes"},

@@ -39,6 +39,11 @@ void transfer_report(struct transfer *transfer, struct progress *progress, uint6
     int64_t now_ns = xb_clock_monotonic_ns();
     char line[PROGRESS_LINE_SIZE];
     if (!progress_add(progress, bytes, now_ns)) return;
+    if (transfer->bar_columns) {
+        fprintf(stderr, "\r%s", progress_bar(progress, now_ns, transfer->bar_columns, line));
+        transfer->is_bar_shown = true;
+        return;
+    }
     progress_format(progress, now_ns, line);
     if (transfer->settings.is_progress_shown)
         xb_log_info(transfer->log, "%s %s", transfer->arguments->role == SST_DONOR ? "sent" : "received", line);

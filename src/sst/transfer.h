@@ -21,7 +21,10 @@ struct transfer {
     struct watch watch;
     struct stream_tls *tls; /* NULL: plain */
     struct xb_log *log;
-    int control_fd; /* to the server */
+    int control_fd;     /* to the server */
+    bool is_standalone; /* started by a person: there is no server that waits */
+    int bar_columns;    /* of the terminal at standard error, for a progress bar; 0: lines in the log */
+    bool is_bar_shown;
 };
 
 /* One line of the control channel (spec 08 sections 2.6 and 2.7). */

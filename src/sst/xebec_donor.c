@@ -21,9 +21,11 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CONNECTIONS_MAX 16
@@ -32,6 +34,8 @@
 #define HANDSHAKE_MIN_NS XB_SECOND
 #define ANSWER_NS (600 * XB_SECOND) /* the joiner may have to write what it has before it can say that all is there */
 #define GIVE_UP_NS (2 * XB_SECOND)
+#define TELL_PAUSE_NS (2 * XB_SECOND)
+#define SIGNAL_LOOK_NS (50 * XB_MS)
 #define COMPRESSION_LEVEL 1
 
 enum slot_state { SLOT_FREE, SLOT_WAITING, SLOT_SENT };
@@ -58,6 +62,9 @@ struct sender {
     struct progress progress;
     uint64_t raw_bytes, wire_bytes;
     unsigned resumed; /* connections that broke and were replaced */
+    bool is_paused;
+    unsigned pauses, working, told; /* connections, and those of them that have told the joiner of this pause */
+    _Atomic(bool) has_ended;
 };
 
 struct connection {
@@ -74,6 +81,8 @@ struct connection {
     struct slot *current;              /* NULL: a beat, or nothing */
     size_t out_size, out_sent;         /* out_size 0: nothing is under way */
     int64_t begin_ns, spoke_ns, heard_ns;
+    bool has_told_pause;
+    unsigned told_pauses;
     uint8_t heard[ACK_SIZE + ACK_TEXT_SIZE];
     size_t heard_size;
     pthread_t thread;
@@ -99,7 +108,7 @@ static struct slot *find_piece(struct sender *s) {
 
 static struct slot *take_piece(struct sender *s) {
     pthread_mutex_lock(&s->lock);
-    struct slot *found = find_piece(s);
+    struct slot *found = s->is_paused ? NULL : find_piece(s);
     if (found) found->state = SLOT_SENT;
     pthread_mutex_unlock(&s->lock);
     return found;
@@ -107,7 +116,7 @@ static struct slot *take_piece(struct sender *s) {
 
 static void wait_for_piece(struct sender *s) {
     pthread_mutex_lock(&s->lock);
-    if (!find_piece(s) && !s->is_whole && !s->error.code) watch_wait_change(&s->changed, &s->lock);
+    if ((s->is_paused || !find_piece(s)) && !s->is_whole && !s->error.code) watch_wait_change(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -245,9 +254,14 @@ static void take_next(struct connection *c) {
 
 /* Puts the next piece, or a beat, under way if it is time. */
 static void begin_message(struct connection *c, int64_t now_ns) {
-    const struct piece_header beat = {.is_beat = true};
-    bool is_due = c->next && now_ns >= c->due_ns;
-    if (c->out_size || (!is_due && now_ns < c->spoke_ns + BEAT_NS)) return;
+    pthread_mutex_lock(&c->sender->lock);
+    const struct piece_header beat = {.is_beat = true, .is_pause = c->sender->is_paused};
+    pthread_mutex_unlock(&c->sender->lock);
+    bool is_due = c->next && now_ns >= c->due_ns && !beat.is_pause;
+    bool is_news = beat.is_pause != c->has_told_pause;
+    if (is_news && !beat.is_pause) c->heard_ns = now_ns; /* we may have been stopped meanwhile */
+    if (c->out_size || (!is_due && !is_news && now_ns < c->spoke_ns + BEAT_NS)) return;
+    c->has_told_pause = beat.is_pause;
     c->current = is_due ? c->next : NULL;
     if (is_due) c->next = NULL;
     piece_write(c->current ? &c->current->header : &beat, c->header);
@@ -260,6 +274,12 @@ static void end_message(struct connection *c) {
     struct sender *s = c->sender;
     c->out_size = 0;
     c->spoke_ns = xb_clock_monotonic_ns();
+    pthread_mutex_lock(&s->lock);
+    if (!c->current && c->has_told_pause && c->told_pauses != s->pauses) {
+        c->told_pauses = s->pauses;
+        s->told++;
+    }
+    pthread_mutex_unlock(&s->lock);
     if (!c->current) return;
     const struct piece_header *h = &c->current->header;
     pthread_mutex_lock(&s->lock);
@@ -289,7 +309,7 @@ static int push(struct connection *c, short *want, struct xb_error *error) {
 /* Until there is something to do. want: what the socket must be ready for before more can be sent, 0: nothing is. */
 static int rest(struct connection *c, short want, struct xb_error *error) {
     int64_t until_ns = c->spoke_ns + BEAT_NS;
-    bool is_idle = !want && !c->next && c->unacked_count < UNACKED_MAX;
+    bool is_idle = !want && (c->has_told_pause || (!c->next && c->unacked_count < UNACKED_MAX));
     if (is_idle) wait_for_piece(c->sender);
     if (is_idle) return watch_check(&c->sender->watch, error);
     if (c->next && !want) until_ns = xb_earlier(until_ns, c->due_ns);
@@ -299,11 +319,12 @@ static int rest(struct connection *c, short want, struct xb_error *error) {
     return rc == -ETIMEDOUT ? 0 : rc;
 }
 
-static int work(struct connection *c, struct xb_error *error) {
+static int work_on(struct connection *c, struct xb_error *error) {
     int64_t silence_ns = piece_silence_ns(c->sender->transfer->settings.idle_timeout_ns);
     c->heard_ns = c->spoke_ns = xb_clock_monotonic_ns();
     c->heard_size = c->out_size = 0;
     c->next = NULL;
+    c->has_told_pause = false;
     while (!is_over(c->sender)) {
         short want = 0;
         int rc = hear(c, error);
@@ -311,14 +332,26 @@ static int work(struct connection *c, struct xb_error *error) {
         take_next(c);
         begin_message(c, xb_clock_monotonic_ns());
         rc = push(c, &want, error);
-        if (rc == 0 && c->next && xb_clock_monotonic_ns() >= c->due_ns) continue;
+        if (rc == 0 && c->next && !c->has_told_pause && xb_clock_monotonic_ns() >= c->due_ns) continue;
         if (rc == 0 || rc == -EAGAIN) rc = rest(c, rc ? want : 0, error);
         if (rc) return rc;
-        if (xb_clock_monotonic_ns() - c->heard_ns > silence_ns)
+        if (!c->has_told_pause && xb_clock_monotonic_ns() - c->heard_ns > silence_ns)
             return xb_fail(error, -ETIMEDOUT, "%s was silent for %d s (sst-idle-timeout)", c->stream.peer,
                            (int)(silence_ns / XB_SECOND));
     }
     return 0;
+}
+
+static int work(struct connection *c, struct xb_error *error) {
+    struct sender *s = c->sender;
+    pthread_mutex_lock(&s->lock);
+    s->working++;
+    pthread_mutex_unlock(&s->lock);
+    int rc = work_on(c, error);
+    pthread_mutex_lock(&s->lock);
+    s->working--;
+    pthread_mutex_unlock(&s->lock);
+    return rc;
 }
 
 /* Failures after which another connection cannot help. */
@@ -358,6 +391,54 @@ static void *run_connection(void *ctx) {
         give_back(c);
     }
     stream_close(&c->stream);
+    return NULL;
+}
+
+/* ---- the pause */
+
+static void pause_signals(sigset_t *signals) {
+    sigemptyset(signals);
+    sigaddset(signals, SIGTSTP);
+    sigaddset(signals, SIGCONT);
+}
+
+static void set_paused(struct sender *s, bool is_paused) {
+    pthread_mutex_lock(&s->lock);
+    bool is_news = s->is_paused != is_paused;
+    s->is_paused = is_paused;
+    if (is_paused && is_news) {
+        s->pauses++;
+        s->told = 0;
+    }
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    if (is_news) xb_log_info(s->transfer->log, is_paused ? "paused until SIGCONT comes" : "going on");
+}
+
+static bool is_pause_told(struct sender *s) {
+    pthread_mutex_lock(&s->lock);
+    bool is = s->told >= s->working;
+    pthread_mutex_unlock(&s->lock);
+    return is;
+}
+
+/* Who has typed ^Z wants the prompt: the whole process stops, once the joiner knows that it need not worry. */
+static void stop_process(struct sender *s) {
+    int64_t deadline_ns = xb_clock_monotonic_ns() + TELL_PAUSE_NS;
+    while (!is_pause_told(s) && xb_clock_monotonic_ns() < deadline_ns && !s->has_ended)
+        nanosleep(&(struct timespec){0, SIGNAL_LOOK_NS}, NULL);
+    kill(getpid(), SIGSTOP);
+}
+
+static void *heed_signals(void *ctx) {
+    struct sender *s = ctx;
+    sigset_t signals;
+    pause_signals(&signals);
+    while (!s->has_ended) {
+        int number = sigtimedwait(&signals, NULL, &(struct timespec){0, SIGNAL_LOOK_NS});
+        if (number == SIGTSTP || number == SIGCONT) set_paused(s, number == SIGTSTP);
+        if (number == SIGTSTP && s->transfer->is_standalone) stop_process(s);
+    }
     return NULL;
 }
 
@@ -434,7 +515,11 @@ static unsigned connection_count(const struct transfer *t) {
 
 static int send_backup(struct sender *s, struct connection *connections, unsigned count, struct xb_error *error) {
     struct backup_source source;
-    int rc = backup_source_start(&source, s->transfer, error);
+    pthread_t signals;
+    bool is_heeding = pthread_create(&signals, NULL, heed_signals, s) == 0;
+    int rc = is_heeding ? 0 : xb_fail(error, -EAGAIN, "cannot start a thread");
+    source.transfer = NULL;
+    if (rc == 0) rc = backup_source_start(&source, s->transfer, error);
     for (unsigned i = 0; i < count && rc == 0; i++) {
         struct connection *c = &connections[i];
         c->is_running = pthread_create(&c->thread, NULL, run_connection, c) == 0;
@@ -445,8 +530,10 @@ static int send_backup(struct sender *s, struct connection *connections, unsigne
     watch_stop(&s->watch);
     for (unsigned i = 0; i < count; i++)
         if (connections[i].is_running) pthread_join(connections[i].thread, NULL);
+    s->has_ended = true;
+    if (is_heeding) pthread_join(signals, NULL);
     if (rc && s->error.code) *error = s->error;
-    backup_source_end(&source);
+    if (source.transfer) backup_source_end(&source);
     return rc ? (error->code ? error->code : rc) : 0;
 }
 
@@ -517,11 +604,18 @@ static int prepare_sender(struct sender *s, struct transfer *t, struct xb_error 
 
 int xebec_donor_run(struct transfer *t, struct xb_error *error) {
     struct sender *s = calloc(1, sizeof(*s));
+    sigset_t signals;
+    int lock = -1;
     if (!s) return xb_fail(error, -ENOMEM, "no memory");
+    pause_signals(&signals);
+    sigprocmask(SIG_BLOCK, &signals, NULL); /* before any thread starts: one of them waits for these */
     s->watch.stop_fd = -1;
     int rc = transfer_load_tls(t, error);
-    int lock = rc ? rc : datadir_lock(t->arguments->datadir, &t->watch, error);
-    rc = lock < 0 ? lock : prepare_sender(s, t, error);
+    if (rc == 0 && !t->is_standalone) { /* a backup by hand must not stand in the way of a joiner */
+        lock = datadir_lock(t->arguments->datadir, &t->watch, error);
+        rc = lock < 0 ? lock : 0;
+    }
+    if (rc == 0) rc = prepare_sender(s, t, error);
     if (rc == 0) rc = donate(s, error);
     datadir_unlock(t->arguments->datadir, lock);
     for (size_t i = 0; i < PIECE_WINDOW; i++) free(s->slots[i].bytes);

@@ -161,11 +161,13 @@ static int deposit(struct line *l, const struct piece_header *h, uint8_t *raw, s
 }
 
 static int receive_pieces(struct line *l, struct xb_error *error) {
+    int64_t idle_ns = l->receiver->joiner->transfer->settings.idle_timeout_ns;
     for (;;) {
         uint8_t bytes[PIECE_HEADER_SIZE];
         struct piece_header h;
         int rc = read_all(l, bytes, sizeof(bytes), error);
         if (rc == 0) rc = piece_read(&h, bytes, error);
+        if (rc == 0) l->stream.idle_ns = h.is_pause ? 0 : piece_silence_ns(idle_ns);
         if (rc == 0 && !h.is_beat) {
             uint8_t *raw = receive_piece(l, &h, error);
             rc = raw ? deposit(l, &h, raw, error) : error->code;
@@ -323,8 +325,9 @@ static int receive_backup(struct receiver *r, struct xb_error *error) {
     struct transfer *t = r->joiner->transfer;
     struct progress progress;
     char line[PROGRESS_LINE_SIZE];
-    int rc = joiner_make_directory(r->joiner, error);
-    struct unpack *unpack = rc ? NULL : unpack_new(r->joiner->directory, joiner_make_room, r->joiner, error);
+    int rc = t->is_standalone ? 0 : joiner_make_directory(r->joiner, error);
+    struct unpack *unpack =
+        rc ? NULL : unpack_new(r->joiner->directory, t->is_standalone ? NULL : joiner_make_room, r->joiner, error);
     if (!unpack) return error->code;
     joiner_note_donor(r->joiner);
     r->joiner->total_bytes = r->hello.total_bytes;
@@ -407,7 +410,7 @@ static int receive(struct receiver *r, struct xb_error *error) {
     return rc;
 }
 
-static int join(struct joiner *joiner, struct xb_error *error) {
+int xebec_receive(struct joiner *joiner, struct xb_error *error) {
     char fingerprint[STREAM_FINGERPRINT_SIZE];
     struct receiver *r = calloc(1, sizeof(*r));
     if (!r) return xb_fail(error, -ENOMEM, "no memory");
@@ -420,11 +423,17 @@ static int join(struct joiner *joiner, struct xb_error *error) {
     if (rc == 0) rc = joiner_make_secret(joiner, error);
     if (rc == 0) rc = joiner_say_ready(joiner, fingerprint, MODULE, error);
     if (rc == 0) rc = receive(r, error);
-    bool is_ist_only = r->hello.is_ist_only;
-    if (rc == 0 && is_ist_only) snprintf(joiner->state, sizeof(joiner->state), "%s", r->hello.state);
+    joiner->is_ist_only = r->hello.is_ist_only;
+    if (rc == 0 && joiner->is_ist_only) snprintf(joiner->state, sizeof(joiner->state), "%s", r->hello.state);
     free(r);
-    if (rc == 0 && is_ist_only) xb_log_info(joiner->transfer->log, "the donor sends only the IST: the data stays");
-    return rc || is_ist_only ? rc : joiner_install(joiner, error);
+    return rc;
+}
+
+static int join(struct joiner *joiner, struct xb_error *error) {
+    int rc = xebec_receive(joiner, error);
+    if (rc == 0 && joiner->is_ist_only)
+        xb_log_info(joiner->transfer->log, "the donor sends only the IST: the data stays");
+    return rc || joiner->is_ist_only ? rc : joiner_install(joiner, error);
 }
 
 int xebec_joiner_run(struct transfer *t, struct xb_error *error) {

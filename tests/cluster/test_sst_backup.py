@@ -192,28 +192,6 @@ def test_strangers_change_nothing(lab):
     sst.no_leftovers(*lab.nodes)
 
 
-def test_killed_server_of_the_joiner(lab):
-    """Donor synced again, no process left, the joiner restartable without hand work."""
-    lab[2].stop()
-    for node in lab.nodes:
-        sst.use_program(node, True)
-        node.sst_config = sst.tls_config(lab, 4, "rlimit=4m\n")
-    lab[1].write_config()
-    sst.wipe(lab[2])
-    lab[2].start()
-    wait_until("data to flow", lambda: "[INFO] received" in lab[2].log(), 60)
-    lab[2].process.kill()
-    lab[2].process.wait()
-    wait_until("the joiner's program to end with its server", lambda: not sst.helpers([lab[2]]), 5)
-    wait_until("the donor to be synced", lambda: lab[1].try_status("wsrep_local_state_comment") == "Synced", 60)
-    wait_until("the donor's helpers to end", lambda: not sst.helpers(lab.nodes), 20)
-    lab[1].sst_config = lab[2].sst_config = sst.tls_config(lab, 4)
-    lab[1].write_config()
-    lab[2].start().wait_synced()
-    lab.checksums("sst")
-    sst.no_leftovers(*lab.nodes)
-
-
 def test_nothing_readable_on_the_wire(lab):
     """The rows hold a word: it is seen in plain text, and in no encrypted mode."""
     for encrypt in (0, 1, 2, 3, 4):

@@ -3,22 +3,25 @@
 
 Asked each time: both sides say what, where and what to do; the donor is synced again; the joiner's data and position are as they
 were, so that it comes back by IST; it starts again without hand work; no process and no file is left over. Where a fault comes is
-decided by the bytes that have passed a relay in front of the joiner.
+decided by the bytes that have passed a relay in front of the joiner. Each fault here meets one of the two methods; all of them
+meet both in tests/full/test_sst_faults_matrix.py.
 """
 import contextlib
 import os
+import re
 import signal
+import subprocess
 import uuid
 
 import sst
 from common import OURS, running, wait_until
 from relay import Cut
 
+METHODS = ("xebec", "mariabackup")
 ROWS = 20000                 # of 4 KB
 SILENCE, PATIENCE = 4, 2     # seconds
 TIMEOUTS = "sst-idle-timeout=%d\ndonor-timeout=%d\n" % (SILENCE, PATIENCE)
 SLOW = TIMEOUTS + "rlimit=40m\n"   # a whole transfer takes some seconds, so that a fault finds it in the middle
-CUTS = (("xebec", 0.1), ("mariabackup", 0.5), ("xebec", 0.9))   # the rest of the matrix is in tests/full
 
 
 @contextlib.contextmanager
@@ -67,7 +70,7 @@ def must_take_snapshot(lab):
     lab[2].stop()
     with open(os.path.join(lab[2].data, "grastate.dat"), "w") as f:
         f.write("# GALERA saved state\nversion: 2.1\nuuid:    %s\nseqno:   77\nsafe_to_bootstrap: 0\n" % uuid.uuid1())
-    return sst.files_of(lab[2]), lab[2].grastate()
+    return {path: size for path, size in sst.files_of(lab[2]).items() if "/.sst/" not in path}, lab[2].grastate()
 
 
 def begin(lab, method, share):
@@ -93,7 +96,8 @@ def failed(lab, before, is_donor_gone=False):
         wait_until("the donor to be synced", lambda: lab[1].try_status("wsrep_local_state_comment") == "Synced", 60)
     wait_until("the helper processes to end", lambda: not sst.helpers(lab.nodes), 20)
     files, state = before
-    assert sst.files_of(lab[2]) == files
+    now = {path: size for path, size in sst.files_of(lab[2]).items() if "/.sst/" not in path}   # of a killed program: goes at the next start
+    assert now == files, {path: (files.get(path), now.get(path)) for path in files.keys() | now.keys() if files.get(path) != now.get(path)}
     assert lab[2].grastate() == state, (lab[2].grastate(), state)
     return new_logs(lab)
 
@@ -119,7 +123,7 @@ def cut_network(lab, method, share):
 
 
 def test_cut_network(lab):
-    for method, share in CUTS:
+    for method, share in (("xebec", 0.1), ("mariabackup", 0.5), ("xebec", 0.9)):
         cut_network(lab, method, share)
     comes_back(lab)
 
@@ -148,12 +152,15 @@ def kill(lab, method, kill_it):
     return before
 
 
+def kill_program(lab, method, victim):
+    donor, joiner = failed(lab, kill(lab, method, lambda lab: os.kill(program_of(victim), signal.SIGKILL)))
+    survivor = joiner if victim is lab[1] else donor
+    assert "state transfer failed" in survivor and "127.0.0." in survivor, survivor
+
+
 def test_killed_programs(lab):
-    for method in METHODS:
-        for victim in lab.nodes:
-            donor, joiner = failed(lab, kill(lab, method, lambda lab: os.kill(program_of(victim), signal.SIGKILL)))
-            survivor = joiner if victim is lab[1] else donor
-            assert "state transfer failed" in survivor and "127.0.0." in survivor, survivor
+    kill_program(lab, "xebec", lab[1])
+    kill_program(lab, "mariabackup", lab[2])
     comes_back(lab)
 
 
@@ -162,23 +169,25 @@ def kill_server(node):
     node.process.wait()
 
 
-def test_killed_server_of_the_joiner(lab):
-    for method in METHODS:
-        before = kill(lab, method, lambda lab: kill_server(lab[2]))
-        wait_until("the joiner's program to end with its server", lambda: not sst.helpers([lab[2]]), 5)
-        assert "state transfer failed (donor)" in failed(lab, before)[0]
-    comes_back(lab)
+def kill_server_of_joiner(lab, method):
+    before = kill(lab, method, lambda lab: kill_server(lab[2]))
+    wait_until("the joiner's program to end with its server", lambda: not sst.helpers([lab[2]]), 5)
+    assert "state transfer failed (donor)" in failed(lab, before)[0]
 
 
-def test_killed_server_of_the_donor(lab):
+def kill_server_of_donor(lab, method):
     """The joiner's program knows at once. It alone is looked at: a cluster of two is gone with its donor."""
-    for method in METHODS:
-        before = kill(lab, method, lambda lab: kill_server(lab[1]))
-        wait_until("the joiner's program to end", lambda: "state transfer failed (joiner)" in new_logs(lab)[1], 10)
-        lab[2].kill()
-        failed(lab, before, is_donor_gone=True)
-        mark_safe_to_bootstrap(lab[1])
-        lab[1].start(bootstrap=True).wait_synced()
+    before = kill(lab, method, lambda lab: kill_server(lab[1]))
+    wait_until("the joiner's program to end", lambda: "state transfer failed (joiner)" in new_logs(lab)[1], 10)
+    lab[2].kill()
+    failed(lab, before, is_donor_gone=True)
+    mark_safe_to_bootstrap(lab[1])
+    lab[1].start(bootstrap=True).wait_synced()
+
+
+def test_killed_servers(lab):
+    kill_server_of_joiner(lab, "mariabackup")
+    kill_server_of_donor(lab, "xebec")
     comes_back(lab)
 
 
@@ -188,3 +197,52 @@ def mark_safe_to_bootstrap(node):
         text = f.read()
     with open(path, "w") as f:
         f.write(text.replace("safe_to_bootstrap: 0", "safe_to_bootstrap: 1"))
+
+
+@contextlib.contextmanager
+def small_disk(node):
+    """The node is empty, and its data directory a file system of its own that has hardly any room."""
+    node.stop()
+    sst.wipe(node)
+    os.makedirs(node.data)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", node.data], check=True)
+    config = node.extra_config
+    node.extra_config += "innodb_log_file_size=16M\n"
+    try:
+        node.lab.install(node.data)
+        give_room(node, 20)
+        yield
+    finally:
+        node.kill()
+        node.extra_config = config
+        subprocess.run(["umount", node.data], check=True)
+        os.rmdir(node.data)
+
+
+def give_room(node, mebibytes):
+    """Beside what is there now"""
+    used = os.statvfs(node.data)
+    size = (used.f_blocks - used.f_bfree) * used.f_frsize + (mebibytes << 20)
+    subprocess.run(["mount", "-o", "remount,size=%d" % size, node.data], check=True)
+
+
+def full_disk(lab, method):
+    """Refused while the old data is there when its place would not do either; when it does, it makes room."""
+    with small_disk(lab[2]):
+        os.remove(os.path.join(lab[2].data, "ib_logfile0"))
+        give_room(lab[2], 20)
+        lab.sst = method
+        lab.sizes = [len(lab[1].log()), 0]
+        before = must_take_snapshot(lab)
+        lab[2].start()
+        for log in failed(lab, before):
+            assert re.search(r"the disk of '%s/?' is too small: \d+ MiB are still to come, .*: make room there" % lab[2].data, log), log
+        give_room(lab[2], 210)
+        with open(os.path.join(lab[2].data, "ib_logfile0"), "wb") as f:     # as a larger database would have
+            os.posix_fallocate(f.fileno(), 0, 150 << 20)
+        comes_back(lab)
+        assert "has no room for the old data beside the new" in lab[2].log()
+
+
+def test_full_disk(lab):
+    full_disk(lab, "mariabackup")

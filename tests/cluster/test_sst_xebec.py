@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import signal
 import socket
 import subprocess
 
@@ -81,51 +80,15 @@ def test_broken_connections_resume(lab):
     assert "connecting anew, nothing is lost" in lab[1].log()
 
 
-def program(lab, node):
-    """-> pid of the transfer program of a node"""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid, "rb") as f:
-            words = f.read().split(b"\0")
-            if words[0] == b"wsrep_sst_xebec" and (node.data + "/").encode() in words:
-                return int(pid)
-    raise AssertionError("no program of " + node.name)
-
-
-def test_killed_programs(lab):
-    """Either program killed: the donor is synced again, the joiner starts again without help, nothing is left over."""
-    for victim in (lab[1], lab[2]):
-        configure(lab, "rlimit=3m\n")
-        begin_join(lab)
-        os.kill(program(lab, victim), signal.SIGKILL)
-        wait_until("the joiner's server to end", lambda: not lab[2].is_running(), 100)
-        wait_until("the donor to be synced", lambda: lab[1].try_status("wsrep_local_state_comment") == "Synced", 60)
-        wait_until("the helper processes to end", lambda: not sst.helpers(lab.nodes), 20)
-        configure(lab)
-        lab[2].start()
-        finish_join(lab)
-
-
-def test_killed_joiner_server(lab):
-    configure(lab, "rlimit=3m\n")
-    begin_join(lab)
-    lab[2].process.kill()
-    lab[2].process.wait()
-    wait_until("the joiner's program to end with its server", lambda: not sst.helpers([lab[2]]), 5)
-    wait_until("the donor to be synced", lambda: lab[1].try_status("wsrep_local_state_comment") == "Synced", 100)
-    wait_until("the donor's helpers to end", lambda: not sst.helpers(lab.nodes), 20)
-    configure(lab)
-    lab[2].start()
-    finish_join(lab)
-
-
 def test_foreign_certificate_is_refused(lab):
-    """The donor's certificate is of another CA: no byte moves, both say why, the joiner's data stays."""
+    """The donor's certificate is of another CA: no byte moves, both say why, the joiner's data and position stay, so that IST does
+    once the certificate is right."""
     sst.make_certificate(lab, "foreign", "stranger", ca=None)
     if not lab[2].is_running():
         lab[2].start().wait_synced()
     lab[2].stop()
-    before = sst.files_of(lab[2])
-    sst.forget_position(lab[2])
+    lab[1].sql("INSERT INTO sst.t VALUES (1000002, 'while the node was away')")
+    before, state = sst.files_of(lab[2]), lab[2].grastate()
     configure(lab)
     config = "encrypt=4\ntca={c}/foreign-cert.pem\ntcert={c}/foreign-cert.pem\ntkey={c}/foreign-key.pem\n".format(c=lab.certs)
     lab[1].sst_config = config
@@ -134,9 +97,12 @@ def test_foreign_certificate_is_refused(lab):
     wait_until("the joiner's server to end", lambda: not lab[2].is_running(), 60)
     assert "is refused" in lab[1].log() and "was not touched" in lab[2].log()
     assert sst.files_of(lab[2]) == before
+    assert lab[2].grastate() == state and int(state["seqno"]) > 0, (lab[2].grastate(), state)
     configure(lab)
+    size = len(lab[2].log())
     lab[2].start()
     finish_join(lab)
+    assert "the donor sends only the IST" in lab[2].log()[size:]
 
 
 def test_nothing_readable_on_the_wire(lab):

@@ -2,6 +2,7 @@
 """A TCP relay that a test puts where a node dials, to keep it waiting until the test has done something else."""
 import contextlib
 import socket
+import struct
 import threading
 
 
@@ -102,15 +103,21 @@ class Cut:
             self.lock.wait_for(lambda: self.limit is None or self.passed < self.limit)
 
     def pump(self, source, sink, is_counted):
-        with contextlib.suppress(OSError):
+        try:
             while data := source.recv(16384):
                 self.wait_for_way()
                 with self.lock:
                     self.passed += len(data) if is_counted else 0
                 sink.sendall(data)
-        self.wait_for_way()      # an end or a reset does not pass either
-        with contextlib.suppress(OSError):
+            self.wait_for_way()      # an end does not pass either
             sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.wait_for_way()      # nor does a reset
+            for s in (source, sink):
+                with contextlib.suppress(OSError):
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    s.shutdown(socket.SHUT_RD)   # wakes its other thread
+                    s.close()
 
     def drop_all(self):
         with self.lock:

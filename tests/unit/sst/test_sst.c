@@ -321,6 +321,26 @@ static void test_progress(void **state) {
     assert_string_equal(progress_format(&p, XB_SECOND, line), "2.0 KiB, 2.0 KiB/s");
 }
 
+/* The bar fills the line at every width, and gives way to the words where there is no room for both. */
+static void test_bar(void **state) {
+    char line[PROGRESS_LINE_SIZE];
+    struct progress p;
+    for (int columns = 1; columns < 2 * PROGRESS_LINE_SIZE; columns++) {
+        progress_begin(&p, 1000, 0);
+        progress_add(&p, 500, XB_SECOND);
+        progress_bar(&p, XB_SECOND, columns, line);
+        assert_int_equal(strlen(line), columns < PROGRESS_LINE_SIZE ? columns : PROGRESS_LINE_SIZE - 1);
+    }
+    assert_non_null(strstr(line, "#.")); /* the last was a wide one */
+    assert_non_null(strstr(line, "] 50% ("));
+    progress_begin(&p, 0, 0);
+    progress_add(&p, 500, XB_SECOND);
+    assert_null(strchr(progress_bar(&p, XB_SECOND, 80, line), '[')); /* of what is not known there is no bar */
+    progress_begin(&p, 100, 0);
+    progress_add(&p, 500, XB_SECOND); /* more than was estimated */
+    assert_int_equal(strlen(progress_bar(&p, XB_SECOND, 80, line)), 80);
+}
+
 static void test_limit(void **state) {
     uint64_t bytes;
     assert_true(limit_parse("10m", &bytes) && bytes == 10 << 20);
@@ -528,6 +548,7 @@ static void test_piece_header(void **state) {
         {.raw_size = 1, .wire_size = 1, .is_last = true},
         {.raw_size = 1, .wire_size = 1, .is_beat = true},
         {.is_beat = true, .is_last = true},
+        {.is_pause = true},
         {.number = ACK_HERE},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -538,7 +559,10 @@ static void test_piece_header(void **state) {
     assert_int_equal(piece_read(&out, bytes, &error), -EBADMSG);
     piece_write(&(struct piece_header){.is_beat = true}, bytes);
     assert_int_equal(piece_read(&out, bytes, &error), 0);
-    assert_true(out.is_beat && !out.is_last);
+    assert_true(out.is_beat && !out.is_last && !out.is_pause);
+    piece_write(&(struct piece_header){.is_beat = true, .is_pause = true}, bytes);
+    assert_int_equal(piece_read(&out, bytes, &error), 0);
+    assert_true(out.is_beat && out.is_pause);
 }
 
 static void test_silence(void **state) {
@@ -609,6 +633,7 @@ int main(void) {
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_what_cleaning_keeps),
         cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_bar),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_container),
         cmocka_unit_test(test_container_damage),
