@@ -171,6 +171,9 @@ void gcs_close(struct gcs *gcs, int64_t now_ns);
  * leaves or fails before a joiner has called this, gcs sends a JOIN with a negative code for it: the action GCS_JOIN
  * with a negative code says that this node is back in PRIM and may send another state request (section 21.3). */
 void gcs_join(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, int code, int64_t now_ns);
+/* JOIN at the end of a donation or desync, which may have been forgotten meanwhile: a node that has been out of the group
+ * may be waiting for its own state by now, and must not say that it is here. -> 0, or -EPERM: this node is no donor */
+int gcs_join_as_donor(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, int code, int64_t now_ns);
 /* LAST: never between prepare and the last fragment of a write set, so that no write set with a lower last seen follows
  * it (07 section 9.3). Only the newest waits. gcs repeats it when a configuration change or SYNC made the group forget
  * it (section 21.12); the owner reports at SYNC and when idle. */

@@ -64,6 +64,12 @@ void gcs_join(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, 
     gcs_leave(gcs, now_ns);
 }
 
+int gcs_join_as_donor(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, int code, int64_t now_ns) {
+    if (expected_state(gcs) != GCS_NODE_DONOR) return -EPERM;
+    gcs_join(gcs, group_uuid, seqno, code, now_ns);
+    return 0;
+}
+
 void gcs_give_up_transfer(struct gcs *gcs, int code, const char *why) {
     struct gcs_joins *joins = &gcs->joins;
     for (size_t i = 0; i < joins->count; i++)

@@ -4,7 +4,7 @@
  * enough, else a snapshot by the server, with the events that the joiner needs for its certification index.
  *
  * The JOIN message ends the donation. It goes out at once, unless the server is to send a snapshot: then sst_sent
- * brings it, however late, even when this node has been out of the group meanwhile.
+ * brings it, however late, even when this node has been out of the group meanwhile and is a donor still.
  */
 #include "replicator/internal.h"
 #include "replicator/request.h"
@@ -27,16 +27,18 @@ struct join_task {
     struct member_task task;
     struct replicator_gtid position;
     int code;
+    int result; /* 0, or -EPERM: this node is no donor any more */
 };
 
 static void run_join(struct member_task *task, struct group *group, int64_t now_ns) {
     struct join_task *join = (struct join_task *)((char *)task - offsetof(struct join_task, task));
-    gcs_join(group_gcs(group), &join->position.uuid, join->position.seqno, join->code, now_ns);
+    join->result = gcs_join_as_donor(group_gcs(group), &join->position.uuid, join->position.seqno, join->code, now_ns);
 }
 
 static int send_join(struct replicator *rep, const struct replicator_gtid *position, int code) {
     struct join_task join = {.task.run = run_join, .position = *position, .code = code};
-    return link_call(&rep->link, &join.task);
+    int rc = link_call(&rep->link, &join.task);
+    return rc ? rc : join.result;
 }
 
 /* Connects to the joiner and begins to stream. Takes the sender. -> 0 or negative errno */
@@ -196,5 +198,9 @@ enum replicator_status replicator_sst_sent(struct replicator *rep, const struct 
     }
     if (code >= 0) code = xb_uuid_equal(&state->uuid, &history) ? 0 : -EREMCHG;
     if (code < 0) position = (struct replicator_gtid){history, gate_last_left(&rep->commit)};
-    return send_join(rep, &position, code) ? REPLICATOR_CONN_FAIL : REPLICATOR_OK;
+    int rc = send_join(rep, &position, code);
+    if (rc == -EPERM)
+        xb_log_warning(rep->log, "The server has sent its state, but this node has been out of the group meanwhile and "
+                                 "is no donor any more: the joiner must ask again");
+    return rc ? REPLICATOR_CONN_FAIL : REPLICATOR_OK;
 }

@@ -334,6 +334,7 @@ static void forget_connection(struct replicator *rep, const char *donor) {
     atomic_store(&rep->is_corrupt, false);
     atomic_store(&rep->is_failed, false);
     atomic_store(&rep->awaits_snapshot, false);
+    atomic_store(&rep->is_donating, false); /* what the server may still be sending is of a donation that is over */
     transfer_reset(rep);
     pthread_mutex_lock(&rep->identity_lock);
     free(rep->donor);

@@ -146,7 +146,8 @@ struct resync {
 
 static void run_resync(struct member_task *task, struct group *group, int64_t now_ns) {
     struct resync *resync = (struct resync *)((char *)task - offsetof(struct resync, task));
-    gcs_join(group_gcs(group), &resync->position.uuid, resync->position.seqno, 0, now_ns);
+    /* Who has been out of the group meanwhile is desynced no more: nothing to do. */
+    gcs_join_as_donor(group_gcs(group), &resync->position.uuid, resync->position.seqno, 0, now_ns);
 }
 
 enum replicator_status replicator_resync(struct replicator *rep) {

@@ -126,7 +126,7 @@ static void on_desync_over(void *ctx, uint64_t generation) {
     struct sim_node *node = ctx;
     if (!node->is_up || node->generation != generation || node->has_left) return;
     node->is_desynced = false;
-    gcs_join(group_gcs(node->group), &node->disk.state.group_uuid, node->disk.state.seqno, 0, now(node));
+    gcs_join_as_donor(group_gcs(node->group), &node->disk.state.group_uuid, node->disk.state.seqno, 0, now(node));
     node_settle(node);
 }
 

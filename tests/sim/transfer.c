@@ -135,7 +135,7 @@ static void tell_donor(struct sim_node *donor, uint64_t generation, const struct
                        int code) {
     if (!donor->is_up || donor->generation != generation || donor->has_left) return;
     cluster_trace(donor->cluster, donor->index, "donation is over: %d", code);
-    gcs_join(group_gcs(donor->group), group_uuid, seqno, code, now(donor));
+    gcs_join_as_donor(group_gcs(donor->group), group_uuid, seqno, code, now(donor));
     node_settle(donor);
 }
 

@@ -135,6 +135,23 @@ static void test_donor_fails_too_late(void **state) {
     bus_free(bus);
 }
 
+/* The end of a donation or desync comes when this node has been out of the group, and waits for its own state. */
+static void test_late_end_of_a_donation(void **state) {
+    struct bus *bus = make_group(3);
+    struct peer *joiner = add_joiner(bus, "n1"), *donor = &bus->peers[1];
+    struct gcs *gcs = joiner->node->gcs;
+    assert_int_equal(gcs_join_as_donor(gcs, &gcs->group_uuid, gcs->counter, 0, bus->now_ns), -EPERM);
+    bus_settle(bus);
+    assert_int_equal(state_of(joiner), GCS_NODE_JOINER); /* the state is not here */
+    tell_join(joiner, 0);
+    assert_int_equal(gcs_join_as_donor(donor->node->gcs, &gcs->group_uuid, gcs->counter, 0, bus->now_ns), 0);
+    bus_settle(bus);
+    assert_int_equal(state_of(joiner), GCS_NODE_SYNCED);
+    assert_int_equal(state_of(donor), GCS_NODE_SYNCED);
+    assert_int_equal(gcs_join_as_donor(donor->node->gcs, &gcs->group_uuid, gcs->counter, 0, bus->now_ns), -EPERM);
+    bus_free(bus);
+}
+
 static void test_refused_requests(void **state) {
     struct bus *bus = make_group(2);
     struct peer *joiner = start_peer(bus, "new");
@@ -328,6 +345,7 @@ int main(void) {
         cmocka_unit_test(test_donor_fails),
         cmocka_unit_test(test_donor_leaves),
         cmocka_unit_test(test_donor_fails_too_late),
+        cmocka_unit_test(test_late_end_of_a_donation),
         cmocka_unit_test(test_refused_requests),
         cmocka_unit_test(test_arbitrator),
         cmocka_unit_test(test_arbitrator_outlives_the_nodes),
