@@ -6,6 +6,8 @@ int evs_delegate_receive(struct evs *evs, const struct evs_header *h, struct xb_
     struct evs_header inner;
     if (evs_header_read(r, NULL, &inner)) return -EPROTO;
     if (inner.type != EVS_TYPE_USER && inner.type != EVS_TYPE_LEAVE) return -EPROTO;
+    evs_debug(evs, EVS_DEBUG_DELEGATE, "evs: %s has a message of type %d of %s from %s", XB_UUID_SHORT(&evs->uuid),
+              inner.type, XB_UUID_SHORT(&inner.source), XB_UUID_SHORT(&h->source));
     return evs_dispatch(evs, &inner, r, false);
 }
 

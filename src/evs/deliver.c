@@ -20,6 +20,8 @@ static void deliver_slot(struct evs *evs, struct evs_slot slot, size_t rank, int
     struct evs_message message = {.source = evs->members[rank], .view = evs->view, .user_type = slot.user_type,
                                   .order = (enum evs_order)slot.order, .seq = seq};
     const uint8_t *payload = slot.buf ? slot.buf->mem + slot.offset : NULL;
+    evs_debug(evs, EVS_DEBUG_DELIVERY, "evs: %s delivers %lld of %s, order %d, %u bytes", XB_UUID_SHORT(&evs->uuid),
+              (long long)seq, XB_UUID_SHORT(&evs->members[rank]), slot.order, (unsigned)slot.size);
     evs->upcalls++;
     if (slot.flags & EVS_FLAG_AGGREGATE) {
         struct xb_reader r = xb_reader_init(payload, slot.size);

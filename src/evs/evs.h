@@ -126,7 +126,6 @@ int64_t evs_tick(struct evs *evs, int64_t now_ns);
  * (section 8.4); the payload comes back in evs_up.message with that order.
  */
 int evs_submit(struct evs *evs, struct xb_buf *buf, uint8_t user_type, enum evs_order order, int64_t now_ns);
-bool evs_is_queue_empty(const struct evs *evs);
 
 /* Run-time options: -> 0 or -EINVAL/-ERANGE/-EPERM. Values as in struct evs_options. */
 int evs_set_options(struct evs *evs, const struct evs_options *options, int64_t now_ns);

@@ -27,6 +27,9 @@ static void send_gap(struct evs *evs, const struct xb_uuid *target, const struct
     struct xb_writer w = xb_writer_init(xb_buf_data(buf), buf->size);
     evs_gap_write(&w, h, m);
     evs->stats.sent_gap++;
+    evs_debug(evs, EVS_DEBUG_GAP, "evs: %s sends GAP, flags %#x: sent %lld, has all up to %lld, asks for %lld to %lld",
+              XB_UUID_SHORT(&evs->uuid), h->flags, (long long)m->seq, (long long)m->aru, (long long)m->lu,
+              (long long)m->hs);
     evs_transmit(evs, buf, target);
 }
 

@@ -146,6 +146,8 @@ static void send_join(struct evs *evs) {
     struct xb_writer w = xb_writer_init(xb_buf_data(buf), buf->size);
     evs_report_write(&w, m);
     evs->stats.sent_join++;
+    evs_debug(evs, EVS_DEBUG_JOIN, "evs: %s sends JOIN: in %s, %u nodes, safe %lld, aru %lld", XB_UUID_SHORT(&evs->uuid),
+              VIEW_ID_TEXT(&m->h.view), m->count, (long long)m->seq, (long long)m->aru);
     evs_transmit(evs, buf, NULL);
     free(evs->join_sent);
     evs->join_sent = copy;
@@ -171,7 +173,13 @@ static void tell_join(struct evs *evs) {
 
 /* Is the next view to be proposed by me, as soon as those of another view agree on their dead? */
 static bool is_to_propose(struct evs *evs) {
-    if (evs_representative(evs) != evs->me || !evs_is_consensus(evs)) {
+    const struct evs_node *proposer = evs_representative(evs);
+    bool is_consensus = proposer == evs->me && evs_is_consensus(evs);
+    if (proposer)
+        evs_debug(evs, EVS_DEBUG_CONSENSUS, "evs: %s of %zu known: %s proposes%s", XB_UUID_SHORT(&evs->uuid),
+                  evs->known_count, XB_UUID_SHORT(&proposer->uuid),
+                  proposer != evs->me ? "" : is_consensus ? ", all agree" : ", not all agree yet");
+    if (!is_consensus) {
         evs->strangers_ns = XB_NEVER;
         return false;
     }

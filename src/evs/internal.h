@@ -56,15 +56,19 @@
 #define EVS_LAG_REPORT_NS XB_SECOND         /* section 18.10 */
 #define EVS_LONG_AGO (INT64_MIN / 2)
 
-enum evs_debug { /* bits of evs.debug_log_mask */
+enum evs_debug { /* bits of evs.debug_log_mask (section 12) */
     EVS_DEBUG_STATE = 0x1,
     EVS_DEBUG_TIMERS = 0x2,
     EVS_DEBUG_CONSENSUS = 0x4,
+    EVS_DEBUG_USER = 0x8,
+    EVS_DEBUG_DELEGATE = 0x10,
+    EVS_DEBUG_GAP = 0x20,
     EVS_DEBUG_JOIN = 0x40,
     EVS_DEBUG_INSTALL = 0x80,
     EVS_DEBUG_LEAVE = 0x100,
     EVS_DEBUG_FOREIGN = 0x200,
-    EVS_DEBUG_RETRANS = 0x400
+    EVS_DEBUG_RETRANS = 0x400,
+    EVS_DEBUG_DELIVERY = 0x800
 };
 
 #define evs_debug(evs, mask, ...)                                                                                      \

@@ -14,6 +14,8 @@ bool evs_request(struct evs *evs, const struct xb_uuid *target, struct evs_node 
     int64_t x, y;
     for (int i = 0; i < EVS_RUNS_MAX && evs_map_gap(&evs->map, (size_t)origin->rank, lu, hs, &x, &y); i++) {
         evs_gap_send_request(evs, target, &origin->uuid, x, y);
+        evs_debug(evs, EVS_DEBUG_RETRANS, "evs: %s asks %s for %lld to %lld of %s", XB_UUID_SHORT(&evs->uuid),
+                  XB_UUID_SHORT(target), (long long)x, (long long)y, XB_UUID_SHORT(&origin->uuid));
         lu = y + 1;
         if (y >= hs) break;
     }
@@ -80,6 +82,8 @@ static bool serve_slice(struct evs *evs, struct evs_job *job, int64_t budget_byt
 void evs_serve(struct evs *evs, const struct xb_uuid *to, const struct evs_node *origin, int64_t lu, int64_t hs) {
     struct evs_job job = {.to = *to, .origin = origin->uuid, .next = lu, .end = hs};
     if (lu > hs) return;
+    evs_debug(evs, EVS_DEBUG_RETRANS, "evs: %s sends %s again what it has from %lld to %lld of %s",
+              XB_UUID_SHORT(&evs->uuid), XB_UUID_SHORT(to), (long long)lu, (long long)hs, XB_UUID_SHORT(&origin->uuid));
     for (size_t i = 0; i < evs->job_count; i++) {
         const struct evs_job *other = &evs->jobs[i];
         if (xb_uuid_equal(&other->to, to) && xb_uuid_equal(&other->origin, &origin->uuid)) return; /* under way */

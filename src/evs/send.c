@@ -50,6 +50,8 @@ static int send_user(struct evs *evs, const struct outgoing *out) {
     m.aru = evs->acked = evs->map.aru;
     evs->sent_ns = evs->now_ns;
     evs->stats.sent_user++;
+    evs_debug(evs, EVS_DEBUG_USER, "evs: %s sends %lld to %lld, order %d, safe %lld", XB_UUID_SHORT(&evs->uuid),
+              (long long)seq, (long long)evs->own_last, out->order, (long long)evs->map.safe);
 
     struct xb_writer w = xb_writer_init(xb_buf_push(buf, EVS_USER_HEADER_SIZE), EVS_USER_HEADER_SIZE);
     evs_user_write(&w, &h, &m);
@@ -143,10 +145,6 @@ int evs_submit(struct evs *evs, struct xb_buf *buf, uint8_t user_type, enum evs_
     }
     struct evs_queued item = {.buf = buf, .user_type = user_type, .order = (uint8_t)order};
     return evs_queue_push(&evs->queue, &item) ? -EAGAIN : 0;
-}
-
-bool evs_is_queue_empty(const struct evs *evs) {
-    return !evs->queue.count;
 }
 
 /* Sections 7.4, 8.2, 8.3: drain, complete, acknowledge - whatever is due, with as few messages as possible. */

@@ -148,28 +148,36 @@ static void notice_stop(struct evs *evs) {
         evs->install_timer_ns = evs->now_ns + evs->options.install_timeout_ns;
 }
 
+/* A timer of what is done in this state. */
+static bool fires(const struct evs *evs, int64_t at_ns, const char *name) {
+    if (!is_due(evs, at_ns)) return false;
+    evs_debug(evs, EVS_DEBUG_TIMERS, "evs: %s in %s: timer of %s", XB_UUID_SHORT(&evs->uuid),
+              evs_state_name(evs->state), name);
+    return true;
+}
+
 static void run_timers(struct evs *evs) {
     notice_stop(evs);
     evs_evict_apply(evs);
     if (is_due(evs, evs->isolated_until_ns)) evs->isolated_until_ns = 0;
     if (evs->is_leave_wanted && (evs->state == EVS_OPERATIONAL || evs->state == EVS_JOINING)) evs_leave_now(evs);
-    if (is_due(evs, evs->close_ns)) evs_shift_closed(evs);
-    if (evs->state == EVS_JOINING && is_due(evs, evs->announce_ns)) announce(evs);
-    if (is_due(evs, evs->refused_due_ns)) evs_check_refused(evs);
-    if (is_due(evs, evs->check_ns) && evs->state != EVS_JOINING) {
+    if (fires(evs, evs->close_ns, "the end")) evs_shift_closed(evs);
+    if (evs->state == EVS_JOINING && fires(evs, evs->announce_ns, "the announcement")) announce(evs);
+    if (fires(evs, evs->refused_due_ns, "refused connections")) evs_check_refused(evs);
+    if (evs->state != EVS_JOINING && fires(evs, evs->check_ns, "inactivity")) {
         evs->check_ns = evs->now_ns + evs->options.inactive_check_period_ns;
         evs_check_inactivity(evs);
     }
-    if (is_due(evs, evs->retrans_ns)) retransmit(evs);
-    if (is_due(evs, evs->install_timer_ns) && (evs->state == EVS_GATHER || evs->state == EVS_INSTALL))
+    if (fires(evs, evs->retrans_ns, "repetition")) retransmit(evs);
+    if ((evs->state == EVS_GATHER || evs->state == EVS_INSTALL) && fires(evs, evs->install_timer_ns, "the install"))
         on_install_timer(evs);
-    if (is_due(evs, evs->gap_repeat_ns)) repeat_gaps(evs);
-    if (is_due(evs, evs->ask_ns)) {
+    if (fires(evs, evs->gap_repeat_ns, "gaps")) repeat_gaps(evs);
+    if (fires(evs, evs->ask_ns, "requests")) {
         evs->ask_ns = XB_NEVER;
         evs_ask_missing(evs);
     }
-    if (is_due(evs, evs->job_ns)) evs_serve_jobs(evs);
-    if (is_due(evs, evs->stats_ns)) report_stats(evs);
+    if (fires(evs, evs->job_ns, "retransmission")) evs_serve_jobs(evs);
+    if (fires(evs, evs->stats_ns, "statistics")) report_stats(evs);
 }
 
 static int64_t next_deadline(const struct evs *evs) {

@@ -84,6 +84,8 @@ int evs_user_receive(struct evs *evs, struct evs_node *p, const struct evs_heade
     struct evs_map *map = &evs->map;
     struct evs_rank *rank = &map->ranks[p->rank];
     if (m.seq > map->safe + EVS_AHEAD_MAX - m.range) return -EPROTO;
+    evs_debug(evs, EVS_DEBUG_USER, "evs: %s has %lld to %lld of %s, which has all up to %lld", XB_UUID_SHORT(&evs->uuid),
+              (long long)m.seq, (long long)m.seq + m.range, XB_UUID_SHORT(&p->uuid), (long long)m.aru);
 
     int64_t lu = rank->lu;
     if (m.seq >= lu) store(evs, (size_t)p->rank, h, &m);
