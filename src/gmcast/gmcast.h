@@ -143,7 +143,6 @@ struct gmcast_stats {
     uint64_t violations;      /* connections dropped because the peer broke the protocol (section 22.1) */
     uint64_t refused;         /* accepted connections closed at once: too many unfinished ones (section 22.4) */
     uint64_t foreign_sources; /* EVS messages dropped because nobody knows their source (section 22.13) */
-    uint64_t unsent;          /* EVS messages not queued for some peer */
 };
 void gmcast_get_stats(const struct gmcast *mesh, struct gmcast_stats *stats);
 

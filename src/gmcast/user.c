@@ -31,10 +31,7 @@ static struct xb_buf *copy_message(struct gmcast *mesh, uint8_t flags, uint8_t s
 
 static int send_own(struct gmcast *mesh, struct mesh_link *link, struct xb_buf *buf) {
     int rc = mesh->io.send(mesh->io.ctx, link->conn, mesh->config.segment, buf);
-    if (rc)
-        mesh->stats.unsent++;
-    else
-        link->user_sent_ns = mesh->now_ns;
+    if (!rc) link->user_sent_ns = mesh->now_ns;
     return rc;
 }
 
@@ -89,7 +86,7 @@ static void forward(struct gmcast *mesh, struct mesh_link *const *links, size_t 
         if (!copy)
             copy =
                 copy_message(mesh, flags, message->segment, &message->source, message->payload, message->payload_size);
-        if (copy && mesh->io.send(mesh->io.ctx, link->conn, message->segment, copy)) mesh->stats.unsent++;
+        if (copy) mesh->io.send(mesh->io.ctx, link->conn, message->segment, copy); /* else EVS recovers it */
     }
     xb_buf_unref(copy);
 }

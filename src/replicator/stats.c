@@ -18,6 +18,7 @@ struct group_report {
     struct gcs_status gcs;
     struct evs_stats evs;
     bool is_evs_detailed; /* evs.info_log_mask */
+    struct gmcast_stats gmcast;
     int cluster_weight;
     enum evs_state evs_state;
     char evs_delayed[STATS_TEXT_SIZE], evs_evict_list[STATS_TEXT_SIZE];
@@ -33,6 +34,7 @@ static void run_report(struct member_task *task, struct group *group, int64_t no
     evs_get_stats(group_evs(group), &report->evs);
     evs_get_options(group_evs(group), &options);
     report->is_evs_detailed = options.info_log_mask & EVS_INFO_STATS;
+    gmcast_get_stats(group_gmcast(group), &report->gmcast);
     report->cluster_weight = pc_cluster_weight(group_pc(group));
     report->evs_state = evs_get_state(group_evs(group));
     evs_delayed_list(group_evs(group), report->evs_delayed, sizeof(report->evs_delayed));
@@ -283,11 +285,19 @@ static void add_lags(struct replicator_stats *stats, const struct group_report *
     add_text(stats, "peers_lag", text);
 }
 
-/* Ours: datagrams that found the send queue of their connection full. They are sent again when they are asked for. */
-static void add_drops(struct replicator_stats *stats, struct member *member) {
+/*
+ * Ours, counted since the node connected: datagrams that found the send queue of their connection full (they are sent
+ * again when they are asked for); connections that ended before anything was heard of a peer (TLS, allowlist, too many);
+ * peers that broke the protocol; messages in the name of nodes that nobody knows.
+ */
+static void add_troubles(struct replicator_stats *stats, const struct gmcast_stats *gmcast, struct member *member) {
     struct net_stats net;
     member_net_stats(member, &net);
     add_number_text(stats, "peers_dropped", (int64_t)net.queue_full);
+    add_number_text(stats, "peers_foreign", (int64_t)gmcast->foreign_sources);
+    add_number_text(stats, "peers_refused", (int64_t)(net.refused + net.handshakes_failed + net.half_open_dropped +
+                                                      gmcast->refused));
+    add_number_text(stats, "peers_violations", (int64_t)gmcast->violations);
 }
 
 /* Which part of the messages took at least so long and less than the next: BOUND:PART,... in seconds. */
@@ -347,7 +357,7 @@ static void add_group(struct replicator *rep, struct replicator_stats *stats, co
     qsort(stats->list + first, stats->count - first, sizeof(stats->list[0]), compare_names);
     add_peers(stats, member);
     add_lags(stats, report);
-    add_drops(stats, member);
+    add_troubles(stats, &report->gmcast, member);
     add_tls(rep, stats, member);
     link_done(&rep->link);
 }

@@ -6,7 +6,8 @@ import re
 from common import OURS, STOCK, errno_of, running, wait_until
 
 # What only we have. Our options have no value unless they are given, so that a saved string fits the stock provider.
-OUR_STATUS = {"wsrep_peers", "wsrep_peers_lag", "wsrep_peers_dropped", "wsrep_ssl_version", "wsrep_ssl_cipher",
+OUR_STATUS = {"wsrep_peers", "wsrep_peers_lag", "wsrep_peers_dropped", "wsrep_peers_foreign",
+              "wsrep_peers_refused", "wsrep_peers_violations", "wsrep_ssl_version", "wsrep_ssl_cipher",
               "wsrep_ssl_cert_days_left", "wsrep_ssl_plaintext"}
 
 # Status of a fresh server that rightly differs: who it is and who made it; what time and chance decide.

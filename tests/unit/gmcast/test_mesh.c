@@ -294,9 +294,6 @@ static void test_full_queue(void **state) {
     vnet_run(net, 1500 * XB_MS);
     assert_true(vnet_is_connected(net, 1, 2));
     net->hosts[1].send_result = 0;
-    struct gmcast_stats stats;
-    gmcast_get_stats(net->hosts[1].mesh, &stats);
-    assert_int_equal(stats.unsent, 3);
     vnet_broadcast(net, 1, "sent");
     vnet_run(net, 10 * XB_MS);
     assert_int_equal(vnet_count(net, 2, 1, "lost"), 0);

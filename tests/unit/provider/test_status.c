@@ -2,11 +2,18 @@
 /* Status variables of the provider: what a reset takes back and what not, what is shown on demand. */
 #include "group.h"
 
+#include "base/buf.h"
+#include "datagram/datagram.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -106,9 +113,36 @@ static void test_lag_of_members(void **state) {
     for (int i = 0; i < 2; i++) fake_destroy(&nodes[i]);
 }
 
+/* A stranger whose datagrams are whole, and no gmcast. */
+static void test_strangers_are_counted(void **state) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)group_port),
+                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    uint8_t noise[64] = "no message", byte;
+    (void)state;
+    start_nodes(1);
+    struct fake_server *s = &nodes[0];
+    assert_int_equal(number(s, "peers_violations"), 0);
+    for (int i = 1; i <= 3; i++) {
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+        struct xb_buf *buf = xb_buf_new(XB_BUF_HEADROOM, sizeof(noise));
+        memcpy(xb_buf_data(buf), noise, sizeof(noise));
+        datagram_seal(buf, DATAGRAM_CHECKSUM_CRC32C);
+        assert_int_equal(send(fd, xb_buf_data(buf), buf->size, MSG_NOSIGNAL), (ssize_t)buf->size);
+        xb_buf_unref(buf);
+        while (recv(fd, &byte, 1, 0) > 0) {} /* its greeting, then the end */
+        close(fd);
+        assert_int_equal(number(s, "peers_violations"), i);
+    }
+    assert_int_equal(number(s, "peers_refused"), 0);
+    assert_int_equal(number(s, "peers_foreign"), 0);
+    stop_nodes(1);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_strangers_are_counted),
         cmocka_unit_test(test_details_of_evs),
         cmocka_unit_test(test_lag_of_members),
     };
