@@ -342,8 +342,15 @@ static void forget_connection(struct replicator *rep, const char *donor) {
     pthread_mutex_unlock(&rep->identity_lock);
 }
 
+static struct tls_context *current_tls(struct replicator *rep) {
+    pthread_mutex_lock(&rep->identity_lock);
+    struct tls_context *tls = rep->tls ? tls_context_ref(rep->tls) : NULL;
+    pthread_mutex_unlock(&rep->identity_lock);
+    return tls;
+}
+
 static struct member *open_member(struct replicator *rep, const char *group, const char *address, bool is_bootstrap,
-                                  struct xb_error *error) {
+                                  struct tls_context *tls, struct xb_error *error) {
     struct replicator_gtid position = replicator_last_committed(rep);
     struct member_config config = {
         .group_name = group,
@@ -357,7 +364,7 @@ static struct member *open_member(struct replicator *rep, const char *group, con
         .group_uuid = position.uuid,
         .seqno = position.seqno,
         .options = rep->options,
-        .tls = rep->tls,
+        .tls = tls,
         .refusal = rep->callbacks.refusal,
         .refusal_ctx = rep->callbacks.ctx,
         .isolation = rep->isolation,
@@ -372,6 +379,22 @@ static struct member *open_member(struct replicator *rep, const char *group, con
     };
     struct member_up up = {.ctx = rep, .started = order_started, .diverged = order_diverged, .left = order_left};
     return member_open(&config, &gcs_up, &up, rep->log, error);
+}
+
+/* Certificates that were renewed while the member was being opened have passed it by, and may do so again meanwhile.
+ * Takes the reference of what the member has. */
+static void follow_tls(struct replicator *rep, struct tls_context *used) {
+    struct member *member = link_use(&rep->link);
+    struct tls_context *newest = current_tls(rep);
+    while (member && newest != used) {
+        member_set_tls(member, newest);
+        tls_context_unref(used);
+        used = newest;
+        newest = current_tls(rep);
+    }
+    tls_context_unref(newest);
+    tls_context_unref(used);
+    if (member) link_done(&rep->link);
 }
 
 /* In the words of the stock provider, which tests and tools look for. */
@@ -397,15 +420,19 @@ enum replicator_status replicator_connect(struct replicator *rep, const char *gr
     if (is_bootstrap && !may_bootstrap(rep)) return REPLICATOR_NODE_FAIL;
     forget_connection(rep, donor);
     queue_open(&rep->queue);
-    struct member *member = open_member(rep, group, address, is_bootstrap, &error);
+    struct tls_context *tls = current_tls(rep);
+    struct member *member = open_member(rep, group, address, is_bootstrap, tls, &error);
     if (!member) {
+        tls_context_unref(tls);
         items_drop(rep);
         report_unconnected(rep, group, address, &error);
         return REPLICATOR_NODE_FAIL;
     }
     node_set_state(rep, NODE_CONNECTED);
     link_open(&rep->link, member);
-    if (atomic_load(&rep->order.is_left)) service_want_close(rep); /* lost again already */
+    follow_tls(rep, tls);
+    /* It is lost again already, or cannot go on: who noticed that found no link to close. */
+    if (atomic_load(&rep->order.is_left) || atomic_load(&rep->is_failed)) service_want_close(rep);
     return REPLICATOR_OK;
 }
 
