@@ -16,7 +16,6 @@
 
 struct value {
     char *text; /* NULL: no value */
-    bool is_set;
 };
 
 struct xb_options {
@@ -213,18 +212,9 @@ int xb_options_put(struct xb_options *options, const char *name, const char *tex
     pthread_mutex_lock(&options->lock);
     char *old = value->text;
     value->text = copy;
-    value->is_set = text != NULL;
     pthread_mutex_unlock(&options->lock);
     free(old);
     return 0;
-}
-
-bool xb_options_is_set(struct xb_options *options, const char *name) {
-    struct value *value = find_value(options, name);
-    pthread_mutex_lock(&options->lock);
-    bool is_set = value && value->is_set;
-    pthread_mutex_unlock(&options->lock);
-    return is_set;
 }
 
 int xb_options_text(struct xb_options *options, const char *name, char *text, size_t size) {

@@ -82,8 +82,6 @@ int xb_options_check(const char *name, const char *value, struct xb_error *error
 
 /* Stores a text as it will be shown; NULL takes the value away. -> 0, -ENOENT, -ENOMEM */
 int xb_options_put(struct xb_options *options, const char *name, const char *text);
-/* Was the option given by somebody (start string or put), or is it the default? */
-bool xb_options_is_set(struct xb_options *options, const char *name);
 /* Copies the shown text. -> length, or -ENOENT if the option has no value (text is then ""). */
 int xb_options_text(struct xb_options *options, const char *name, char *text, size_t size);
 /* The same, whatever its length. -> malloc'ed text, NULL: no value, or no memory */

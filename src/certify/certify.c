@@ -151,14 +151,6 @@ int64_t certify_position(const struct certify *certify) {
     return certify->position;
 }
 
-int64_t certify_initial_position(const struct certify *certify) {
-    return certify->initial_position;
-}
-
-int certify_version(const struct certify *certify) {
-    return certify->version;
-}
-
 int64_t certify_lowest_seqno(const struct certify *certify) {
     const struct ledger *ledger = &certify->ledger;
     for (uint64_t at = ledger->ring_head; at < ledger->ring_tail; at++) {

@@ -70,9 +70,7 @@ int certify_assign_position(struct certify *certify, int64_t seqno, int version)
 int certify_change_configuration(struct certify *certify, int64_t seqno, int version, const struct xb_uuid *members,
                                  size_t member_count, bool *is_dropped);
 
-int64_t certify_position(const struct certify *certify);         /* last certified seqno, -1 undefined */
-int64_t certify_initial_position(const struct certify *certify); /* -1 undefined */
-int certify_version(const struct certify *certify);              /* of write sets; -1 undefined: no event was taken */
+int64_t certify_position(const struct certify *certify); /* last certified seqno, -1 undefined */
 /* Lowest seqno in the map, or the position if the map is empty: cc_lowest of 07 section 5.3, to be taken at the CC. */
 int64_t certify_lowest_seqno(const struct certify *certify);
 

@@ -111,10 +111,6 @@ static const struct {
                          "let it run longer, or on the interface that the nodes use (--interface)"},
 };
 
-const char *finding_name(enum finding_rule rule) {
-    return rules[rule].name;
-}
-
 static char *fill_in(const char *text, const char *dir, const char *where) {
     char *result = NULL;
     size_t size;

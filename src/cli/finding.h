@@ -68,7 +68,6 @@ void findings_add(struct findings *findings, enum finding_rule rule, const char 
 int findings_count(const struct findings *findings, enum finding_level level);                   /* of that level */
 const struct finding *findings_first(const struct findings *findings, enum finding_level level); /* NULL: none */
 bool findings_has(const struct findings *findings, enum finding_rule rule);
-const char *finding_name(enum finding_rule rule); /* stable, for machines */
 void findings_print(const struct findings *findings, const struct cli_common *common);
 void findings_json(const struct findings *findings, struct json *json); /* an array "findings" */
 

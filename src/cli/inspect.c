@@ -17,7 +17,6 @@
 #define SOON_DAYS 30
 #define DH_REFUSED_BITS 1024
 #define DH_SMALL_BITS 2048
-#define SECURITY_LEVEL 2 /* Debian's default */
 
 int inspect_days_left(const X509 *cert, time_t now) {
     int days = 0, seconds = 0;

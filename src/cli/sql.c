@@ -91,19 +91,3 @@ int sql_run(struct sql *sql, const char *statement, void (*row)(void *ctx, unsig
     mysql_free_result(result);
     return 0;
 }
-
-struct first {
-    unsigned column;
-    char *value;
-};
-
-static void take_first(void *ctx, unsigned columns, char **values) {
-    struct first *first = ctx;
-    if (!first->value && first->column < columns && values[first->column]) first->value = strdup(values[first->column]);
-}
-
-char *sql_value(struct sql *sql, const char *statement, unsigned column) {
-    struct first first = {column, NULL};
-    sql_run(sql, statement, take_first, &first, NULL);
-    return first.value;
-}

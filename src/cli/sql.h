@@ -25,7 +25,4 @@ void sql_close(struct sql *sql); /* NULL is allowed */
 int sql_run(struct sql *sql, const char *statement, void (*row)(void *ctx, unsigned columns, char **values), void *ctx,
             struct xb_error *error);
 
-/* The column of the first row, to be freed; NULL: no row, or it failed. */
-char *sql_value(struct sql *sql, const char *statement, unsigned column);
-
 #endif

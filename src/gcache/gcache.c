@@ -164,13 +164,6 @@ int64_t gcache_min(struct gcache *cache) {
     return seqno;
 }
 
-int64_t gcache_max(struct gcache *cache) {
-    lock(cache);
-    int64_t seqno = index_is_empty(&cache->index) ? -1 : cache->index.high;
-    unlock(cache);
-    return seqno;
-}
-
 struct xb_uuid gcache_uuid(struct gcache *cache) {
     lock(cache);
     struct xb_uuid uuid = cache->uuid;

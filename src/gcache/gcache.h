@@ -90,9 +90,8 @@ int gcache_get(struct gcache *cache, int64_t seqno, struct gcache_entry *entry);
 /* Is it there, and how is it marked? Gives no right to look into the buffer; entry may be NULL. */
 bool gcache_has(struct gcache *cache, int64_t seqno, struct gcache_entry *entry);
 
-/* The gap-free run of seqnos that ends at the highest one; -1: none. */
+/* The lowest seqno of the gap-free run that ends at the highest one; -1: none. */
 int64_t gcache_min(struct gcache *cache);
-int64_t gcache_max(struct gcache *cache);
 struct xb_uuid gcache_uuid(struct gcache *cache); /* of the history; nil: none */
 
 /* Another position (section 18.5). Same uuid and seqno within the history: drops what is above it. Else drops all and

@@ -90,9 +90,6 @@ void ring_end_segment(struct gcache_ring *ring, size_t offset); /* writes a zero
 static inline struct gcache_header *ring_header(const struct gcache_ring *ring, size_t offset) {
     return (struct gcache_header *)(void *)(ring->map + offset);
 }
-static inline size_t ring_offset(const struct gcache_ring *ring, const struct gcache_header *header) {
-    return (size_t)((const uint8_t *)header - ring->map);
-}
 size_t ring_used(const struct gcache_ring *ring);
 
 struct ring_preamble {

@@ -121,7 +121,6 @@ struct ist_sender_config {
  * -> 0: streaming, or a negative errno with *error. */
 int ist_sender_start(struct ist_sender *sender, const struct ist_sender_config *config, struct xb_error *error);
 
-int64_t ist_senders_running(struct ist_senders *senders); /* how many are streaming */
 
 /* ---------------------------------------------------------------- addresses */
 

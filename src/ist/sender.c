@@ -224,14 +224,6 @@ void ist_senders_free(struct ist_senders *senders) {
     free(senders);
 }
 
-int64_t ist_senders_running(struct ist_senders *senders) {
-    int64_t count = 0;
-    pthread_mutex_lock(&senders->mutex);
-    for (const struct ist_sender *s = senders->all; s; s = s->next) count += s->has_thread && !s->is_finished;
-    pthread_mutex_unlock(&senders->mutex);
-    return count;
-}
-
 static void give_way(void *cancel) {
     stream_cancel_set(cancel);
 }

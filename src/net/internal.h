@@ -141,7 +141,6 @@ void conn_discard(struct conn *conn);
 /* send.c */
 int send_queue_push(struct send_queue *queue, uint8_t segment, struct xb_buf *buf);
 void send_queue_clear(struct send_queue *queue);
-bool send_queue_is_empty(const struct send_queue *queue);
 void conn_flush(struct conn *conn);
 
 /* listener.c */

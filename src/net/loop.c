@@ -168,10 +168,6 @@ void net_run(struct net *net) {
     while (net->is_running) turn(net);
 }
 
-void net_stop(struct net *net) {
-    net->is_running = false;
-}
-
 void net_finish(struct net *net, int64_t timeout_ns) {
     net->finish_ns = xb_clock_monotonic_ns() + timeout_ns;
 }

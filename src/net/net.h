@@ -92,9 +92,8 @@ void net_free(struct net *net); /* closes everything at once. NULL is allowed */
 int net_listen(struct net *net, const char *host, uint16_t port, uint16_t *port_in_use, struct xb_error *error);
 void net_stop_listening(struct net *net);
 
-/* Runs turns until net_stop, or until net_finish has come to its end. */
+/* Runs turns until net_finish has come to its end. */
 void net_run(struct net *net);
-void net_stop(struct net *net);
 /* Ends the loop as soon as all connections are gone, at the latest after timeout_ns. */
 void net_finish(struct net *net, int64_t timeout_ns);
 /* Makes the loop call `work` soon. Costs a system call only if the loop sleeps and nobody has woken it yet. */

@@ -63,10 +63,6 @@ static struct xb_buf *queue_take(struct send_queue *queue) {
     return NULL;
 }
 
-bool send_queue_is_empty(const struct send_queue *queue) {
-    return queue->bytes == 0; /* no datagram is empty */
-}
-
 void send_queue_clear(struct send_queue *queue) {
     for (struct xb_buf *buf; (buf = queue_take(queue));) xb_buf_unref(buf);
     for (size_t i = 0; i < queue->flight_count; i++)

@@ -285,18 +285,6 @@ int stream_flush(struct stream *stream, struct xb_error *error) {
     return stream->out_size ? flush_with(stream, NULL, 0, error) : 0;
 }
 
-int stream_end(struct stream *stream, struct xb_error *error) {
-    int rc = stream_flush(stream, error);
-    if (rc) return rc;
-    if (stream->tls) {
-        tls_session_close(stream->tls);
-        rc = stream_push_tls_output(stream, error);
-        if (rc) return rc;
-    }
-    if (shutdown(stream->fd, SHUT_WR)) return xb_fail(error, -errno, "shutdown: %s", strerror(errno));
-    return 0;
-}
-
 int stream_handshake_step(struct stream *stream, struct xb_error *error) {
     for (;;) {
         int rc = tls_session_handshake(stream->tls, error);

@@ -61,8 +61,6 @@ ssize_t stream_read_some(struct stream *stream, void *to, size_t size, struct xb
  * use any more. */
 int stream_write(struct stream *stream, const void *data, size_t size, struct xb_error *error);
 int stream_flush(struct stream *stream, struct xb_error *error); /* returns when the kernel has everything */
-/* Flushes and ends the own direction (close_notify and FIN); reading goes on. */
-int stream_end(struct stream *stream, struct xb_error *error);
 
 const char *stream_peer_host(const struct stream *stream); /* numeric, v4-mapped addresses as plain IPv4 */
 bool stream_tls_info(const struct stream *stream, struct tls_info *info); /* false: plain */

@@ -108,10 +108,6 @@ struct pc {
 
 extern const struct view_id pc_never_prim; /* NON_PRIM, nil, 0 */
 
-static inline bool pc_has_failed(const struct pc *pc) {
-    return pc->is_failed;
-}
-
 /* pc.c */
 void pc_shift(struct pc *pc, enum pc_state state);
 const char *pc_state_name(enum pc_state state);

@@ -12,7 +12,6 @@
 #include <stdint.h>
 
 #define ABI_VERSION "26"
-#define ABI_UNDEFINED_ID UINT64_MAX /* transaction, connection */
 #define ABI_MEMBER_NAME_SIZE 32
 #define ABI_MEMBER_INCOMING_SIZE 256
 

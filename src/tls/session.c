@@ -152,16 +152,6 @@ void tls_session_input_done(struct tls_session *session, size_t size) {
     session->input.end += size;
 }
 
-int tls_session_feed(struct tls_session *session, const void *data, size_t size) {
-    if (size == 0) return 0;
-    size_t room;
-    uint8_t *to = tls_session_input(session, size, &room);
-    if (!to) return -ENOMEM;
-    memcpy(to, data, size);
-    tls_session_input_done(session, size);
-    return 0;
-}
-
 size_t tls_session_output(struct tls_session *session, const uint8_t **data) {
     size_t size = session->output.end - session->output.begin;
     *data = size ? session->output.data + session->output.begin : NULL;

@@ -443,7 +443,3 @@ void writeset_builder_get_stats(const struct writeset_builder *builder, struct w
     stats->data_bytes += sets[WRITESET_DATA_ORDERED].head_size;
     stats->other_bytes += sets[WRITESET_DATA_UNORDERED].head_size + sets[WRITESET_DATA_ANNOTATION].head_size;
 }
-
-bool writeset_builder_is_empty(const struct writeset_builder *builder) {
-    return builder->records_size == 0;
-}

@@ -108,11 +108,3 @@ int64_t writeset_certified_depends(const struct writeset_header *header) {
     int64_t depends = header->seqno - (header->pa_range > 0 ? header->pa_range : 1);
     return depends > -1 ? depends : -1;
 }
-
-size_t writeset_strip_keys(const struct writeset *ws, uint8_t header[WRITESET_HEADER_SIZE]) {
-    struct writeset_header stripped = ws->header;
-    stripped.keys = WRITESET_KEYS_NONE;
-    stripped.has_unordered = stripped.has_annotation = false;
-    writeset_write_header(header, &stripped);
-    return WRITESET_HEADER_SIZE + ws->data_set.size;
-}

@@ -85,13 +85,6 @@ int writeset_check(const struct writeset *ws, struct xb_error *error) {
     return rc;
 }
 
-uint64_t writeset_signature(const struct writeset *ws) {
-    struct record_set set;
-    const uint8_t *bytes = ws->bytes + ws->data_set.offset;
-    if (ws->data_set.size == 0 || record_set_read(&set, bytes, ws->data_set.size)) return 0;
-    return set.begin - set.header_size >= 8 ? xb_load_le(bytes + set.header_size, 8) : 0;
-}
-
 int writeset_nbo_start_seqno(const struct writeset *ws, int64_t *seqno) {
     if (ws->data.size != NBO_END_DATA_SIZE) return -EPROTO;
     *seqno = (int64_t)xb_load_le(ws->data.data, NBO_END_DATA_SIZE);

@@ -146,8 +146,6 @@ int writeset_read_header(struct writeset_header *header, size_t *header_size, co
 /* Payload checksums of keys, data and unordered set. Must pass before certification. -> 0 or -EBADMSG with *error */
 int writeset_check(const struct writeset *ws, struct xb_error *error);
 
-/* 64 bits that stay the same through certification, for logs (spec 06 section 4.1); 0 without a data set. */
-uint64_t writeset_signature(const struct writeset *ws);
 /* Data of an NBO end: the seqno of its start. -> 0 or -EPROTO */
 int writeset_nbo_start_seqno(const struct writeset *ws, int64_t *seqno);
 
@@ -189,11 +187,6 @@ static inline int writeset_next_key(struct writeset_key_cursor *cursor, struct w
     return 1;
 }
 
-/* Matching rule of spec 06 section 11: different lengths compare by the first 59 bits. */
-static inline bool writeset_key_is_same(const struct writeset_key *a, const struct writeset_key *b) {
-    return a->id_low == b->id_low && (!a->is_wide || !b->is_wide || a->id_high == b->id_high);
-}
-
 /* The key part of parts[0..part_count-1] as it stands on the wire, without annotation: hash of spec 06 section 6.2 */
 struct xb_hash128 writeset_key_hash(const struct iovec *parts, size_t part_count);
 
@@ -210,11 +203,6 @@ const char *writeset_key_format_text(const struct writeset_key *key, char text[W
 void writeset_mark_certified(struct writeset *ws, void *bytes, int64_t seqno, int64_t depends);
 /* Dependency of a certified write set, at most seqno - 1. */
 int64_t writeset_certified_depends(const struct writeset_header *header);
-/*
- * The image without keys, unordered and annotation sets, for IST with ist.keep_keys=no: a new header, to be followed
- * by ws->data_set of the old buffer. -> size of header and data set together
- */
-size_t writeset_strip_keys(const struct writeset *ws, uint8_t header[WRITESET_HEADER_SIZE]);
 
 /* ---- building ---- */
 
@@ -281,6 +269,5 @@ struct writeset_builder_stats { /* wsrep_repl_keys, _keys_bytes, _data_bytes, _o
     uint64_t key_bytes, data_bytes, other_bytes; /* record-set sizes; before finish: record bytes */
 };
 void writeset_builder_get_stats(const struct writeset_builder *builder, struct writeset_builder_stats *stats);
-bool writeset_builder_is_empty(const struct writeset_builder *builder); /* neither keys nor data */
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "fuzz.h"
 #include "support/certs.h"
+#include "support/tls_feed.h"
 #include "tls/tls.h"
 
 #include <errno.h>
@@ -53,7 +54,7 @@ static void pass(struct end *from, struct end *to, const struct fuzz_steps *step
     for (size_t at = 0; at + 3 <= step->size && size; at += 3)
         copy[fuzz_number(step, at, 2) % size] ^= (uint8_t)fuzz_number(step, at + 2, 1);
     size_t part = step->arg & 1 ? size / 2 : size;
-    tls_session_feed(to->session, copy, part);
+    tls_feed(to->session, copy, part);
     tls_session_output_done(from->session, part);
     free(copy);
     advance(to);
@@ -74,7 +75,7 @@ static void act(struct end *tested, struct end *peer, const struct fuzz_steps *s
     struct end *end = step->arg & 2 ? peer : tested;
     switch (step->op % OP_COUNT) {
     case OP_NOISE:
-        tls_session_feed(tested->session, step->data, step->size);
+        tls_feed(tested->session, step->data, step->size);
         advance(tested);
         break;
     case OP_REAL:

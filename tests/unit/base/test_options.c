@@ -109,8 +109,6 @@ static void test_grammar(void **state) {
     char text[16];
     assert_int_equal(xb_options_text(options, "base_dir", text, sizeof(text)), 3);
     assert_string_equal(text, "a;b");
-    assert_true(xb_options_is_set(options, "pc.weight"));
-    assert_false(xb_options_is_set(options, "pc.linger"));
     xb_options_free(options);
 }
 

@@ -8,7 +8,6 @@ static void test_positions(void **state) {
     struct certify_config config = {.hash_secret = {1, 2}, .is_optimistic_pa = true};
     struct certify *certify = certify_new(&config, NULL);
     assert_int_equal(certify_position(certify), -1);
-    assert_int_equal(certify_version(certify), -1);
     assert_int_equal(certify_lowest_seqno(certify), -1);
     bool is_dropped = false;
     struct xb_uuid member = node_uuid(1);
@@ -16,7 +15,6 @@ static void test_positions(void **state) {
     assert_int_equal(certify_change_configuration(certify, 1, 6, &member, 1, &is_dropped), 0);
     assert_true(is_dropped);
     assert_int_equal(certify_position(certify), 1);
-    assert_int_equal(certify_initial_position(certify), -1);
     assert_int_equal(certify_lowest_seqno(certify), 1);
     put(certify, 1, 1, TRX, "EX a"); /* 2 */
     put(certify, 1, 1, TRX, "EX b"); /* 3 */
@@ -31,12 +29,10 @@ static void test_positions(void **state) {
     assert_int_equal(certify_change_configuration(certify, 7, 5, &member, 1, &is_dropped), 0);
     assert_true(is_dropped);
     assert_int_equal(certify_lowest_seqno(certify), 7);
-    assert_int_equal(certify_version(certify), 5);
     assert_int_equal(stats_of(certify).index_size, 0);
     certify_reset(certify);
     assert_int_equal(certify_position(certify), -1);
     assert_int_equal(certify_assign_position(certify, 41, 6), 0);
-    assert_int_equal(certify_initial_position(certify), 41);
     assert_int_equal(certify_safe_to_discard(certify), 41);
     assert_int_equal(put(certify, 1, 41, TRX, "EX a").depends, 41); /* first one: seqno - 1 */
     certify_free(certify);

@@ -93,9 +93,16 @@ static inline const char *fixture_path(struct fixture *f, const char *name, char
     return path;
 }
 
+/* The highest seqno; -1: none. */
+static inline int64_t newest(struct gcache *cache) {
+    struct gcache_status status;
+    gcache_get_status(cache, &status);
+    return status.max;
+}
+
 /* Everything from min to max is there and right. -> how many */
 static inline int64_t check_all(struct gcache *cache) {
-    int64_t min = gcache_min(cache), max = gcache_max(cache);
+    int64_t min = gcache_min(cache), max = newest(cache);
     if (max < 0) return 0;
     for (int64_t s = min; s <= max; s++) {
         struct gcache_entry entry;

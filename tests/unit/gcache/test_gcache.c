@@ -28,7 +28,7 @@ static int64_t page_count(struct gcache *cache) {
 static void test_basic(void **state) {
     struct gcache *cache = fixture_open(*state);
     assert_int_equal(gcache_min(cache), -1);
-    assert_int_equal(gcache_max(cache), -1);
+    assert_int_equal(newest(cache), -1);
     assert_null(gcache_alloc(cache, 0));
     assert_null(gcache_alloc(cache, (size_t)GCACHE_BUFFER_SIZE_MAX + 1));
     void *buf = gcache_alloc(cache, 1);
@@ -38,7 +38,7 @@ static void test_basic(void **state) {
 
     for (int64_t s = 5; s < 15; s++) ws_put(cache, s, 128);
     assert_int_equal(gcache_min(cache), 5);
-    assert_int_equal(gcache_max(cache), 14);
+    assert_int_equal(newest(cache), 14);
     assert_int_equal(check_all(cache), 10);
     struct gcache_entry entry;
     assert_int_equal(gcache_get(cache, 4, &entry), -ENOENT);
@@ -72,7 +72,7 @@ static void test_holes(void **state) {
     }
     ws_put(cache, 49, 88);
     assert_int_equal(gcache_min(cache), 40);
-    assert_int_equal(gcache_max(cache), 60);
+    assert_int_equal(newest(cache), 60);
     struct gcache_status status;
     gcache_get_status(cache, &status);
     assert_int_equal(status.released, 39); /* what is new has to be released again */
@@ -91,17 +91,17 @@ static void test_wide_holes(void **state) {
     gcache_reset(cache, &uuid_a, middle);
     for (int64_t s = middle; s > middle - 4 * GCACHE_HOLE_MAX; s -= GCACHE_HOLE_MAX) ws_put(cache, s, 88);
     for (int64_t s = middle + 1000; s < middle + GCACHE_HOLE_MAX; s += 4096) ws_put(cache, s, 88);
-    assert_int_equal(gcache_min(cache), gcache_max(cache));
+    assert_int_equal(gcache_min(cache), newest(cache));
     assert_true(gcache_has(cache, middle - GCACHE_HOLE_MAX, NULL));
     assert_false(gcache_has(cache, middle - GCACHE_HOLE_MAX + 1, NULL));
     assert_true(gcache_has(cache, middle + 1000 + 4096, NULL));
     gcache_reset(cache, &uuid_a, middle + 1000 + 4096);
-    assert_int_equal(gcache_max(cache), middle + 1000 + 4096);
+    assert_int_equal(newest(cache), middle + 1000 + 4096);
     for (int64_t s = middle + 1001; s < middle + 1000 + 4096; s++) ws_put(cache, s, 88);
     assert_int_equal(gcache_min(cache), middle + 1000);
     assert_int_equal(check_all(cache), 4097);
-    gcache_release(cache, gcache_max(cache));
-    for (int64_t s = gcache_max(cache) + 1, end = s + 10000; s < end; s++) {
+    gcache_release(cache, newest(cache));
+    for (int64_t s = newest(cache) + 1, end = s + 10000; s < end; s++) {
         ws_put(cache, s, 88);
         gcache_release(cache, s);
     }
@@ -121,7 +121,7 @@ static void test_wrap(void **state) {
         gcache_release(cache, s);
         if (s % 512 == 0) {
             assert_true(check_all(cache) > 0);
-            assert_int_equal(gcache_max(cache), s);
+            assert_int_equal(newest(cache), s);
         }
     }
     assert_int_equal(page_count(cache), 0);
@@ -175,7 +175,7 @@ static void test_pages_move_to_ring(void **state) {
     gcache_free(cache, in_use);
     gcache_release(cache, 2000);
     await_page_count(cache, 0);
-    assert_int_equal(gcache_max(cache), 2000);
+    assert_int_equal(newest(cache), 2000);
     assert_in_range(check_all(cache), 200, 432); /* of what fits into the ring */
     for (int64_t s = gcache_min(cache); s <= 2000; s++) {
         struct gcache_entry entry;
@@ -202,7 +202,7 @@ static void test_ring_stays_blocked(void **state) {
         ws_put(cache, s, 128);
         gcache_release(cache, s);
     }
-    assert_int_equal(gcache_max(cache), 5000);
+    assert_int_equal(newest(cache), 5000);
     await_page_count(cache, 2);
     check_all(cache);
     gcache_free(cache, in_use);
@@ -257,7 +257,7 @@ static void test_tiny_ring(void **state) {
             ws_put(cache, s, WS_MIN);
             if (s % 7 == 0) gcache_release(cache, s);
         }
-        assert_int_equal(gcache_max(cache), 300);
+        assert_int_equal(newest(cache), 300);
         check_all(cache);
         gcache_close(cache);
     }
@@ -272,21 +272,21 @@ static void test_reset(void **state) {
     memset(in_use, 0x5a, 1000);
 
     gcache_reset(cache, &uuid_a, 60); /* within: only what is above goes */
-    assert_int_equal(gcache_max(cache), 60);
+    assert_int_equal(newest(cache), 60);
     assert_int_equal(check_all(cache), 60);
     ws_put(cache, 61, 128);
     assert_int_equal(check_all(cache), 61);
 
     gcache_reset(cache, &uuid_a, 70); /* above: all goes */
-    assert_int_equal(gcache_max(cache), -1);
+    assert_int_equal(newest(cache), -1);
     ws_put(cache, 71, 128);
     assert_int_equal(gcache_min(cache), 71);
     gcache_reset(cache, &uuid_b, 71); /* other history: all goes */
-    assert_int_equal(gcache_max(cache), -1);
+    assert_int_equal(newest(cache), -1);
     check_uuid(cache, &uuid_b);
     for (int64_t s = 1; s <= 1000; s++) ws_put(cache, s, 128);
     gcache_reset(cache, &uuid_b, -1);
-    assert_int_equal(gcache_max(cache), -1);
+    assert_int_equal(newest(cache), -1);
     for (size_t i = 0; i < 1000; i++) assert_int_equal(in_use[i], 0x5a);
     assert_int_equal(gcache_assign(cache, in_use, 5, GCACHE_WRITESET, true), 0);
     gcache_close(cache);
@@ -331,7 +331,7 @@ static void test_reader(void **state) {
     gcache_reader_close(fast);
     gcache_reader_close(NULL);
     await_page_count(cache, 0);
-    assert_int_equal(gcache_max(cache), 400);
+    assert_int_equal(newest(cache), 400);
     assert_true(check_all(cache) > 60);
     gcache_close(cache);
 }

@@ -41,7 +41,7 @@ static void test_clean(void **state) {
         struct gcache *cache = fixture_open(f);
         int64_t min = -1;
         if (seed > 1) {
-            assert_int_equal(gcache_max(cache), last);
+            assert_int_equal(newest(cache), last);
             check_uuid(cache, &uuid_a);
         }
         gcache_reset(cache, &uuid_a, last);
@@ -64,7 +64,7 @@ static void test_not_wanted(void **state) {
     gcache_close(cache);
     f->config.is_recovering = false;
     cache = fixture_open(f);
-    assert_int_equal(gcache_max(cache), -1);
+    assert_int_equal(newest(cache), -1);
     gcache_close(cache);
 }
 
@@ -76,7 +76,7 @@ static void test_pages_are_left_out(void **state) {
     gcache_close(cache);
     cache = fixture_open(f);
     assert_int_equal(gcache_min(cache), 6);
-    assert_int_equal(gcache_max(cache), 9);
+    assert_int_equal(newest(cache), 9);
     assert_int_equal(check_all(cache), 4);
     gcache_close(cache);
 }
@@ -95,16 +95,16 @@ static int64_t crash_check(struct fixture *f, struct gcache *cache, bool is_all_
     int64_t count = check_all(copy);
     if (is_all_in_ring) {
         assert_int_equal(gcache_min(copy), gcache_min(cache));
-        assert_int_equal(gcache_max(copy), gcache_max(cache));
+        assert_int_equal(newest(copy), newest(cache));
     }
     if (count) {
-        int64_t next = gcache_max(copy) + 1;
+        int64_t next = newest(copy) + 1;
         for (int i = 0; i < 30; i++) { /* the ring works on */
             ws_put(copy, next + i, 200);
             gcache_release(copy, next + i);
         }
         check_all(copy);
-        assert_int_equal(gcache_max(copy), next + 29);
+        assert_int_equal(newest(copy), next + 29);
     }
     gcache_close(copy);
     return count;
@@ -133,11 +133,11 @@ static void test_crash_after_reset(void **state) {
     struct gcache *cache = fixture_open(f);
     gcache_reset(cache, &uuid_a, 0);
     for (int i = 0; i < 200; i++) {
-        int64_t max = gcache_max(cache) < 0 ? 0 : gcache_max(cache);
+        int64_t max = newest(cache) < 0 ? 0 : newest(cache);
         if (i % 4 == 1) gcache_reset(cache, &uuid_a, max > 3 ? max - 3 : 0);
         if (i % 4 == 3) gcache_reset(cache, i % 8 == 3 ? &uuid_b : &uuid_a, max = 0);
-        assert_int_equal(crash_check(f, cache, true), gcache_max(cache) < 0 ? 0 : check_all(cache));
-        fill(cache, (gcache_max(cache) < 0 ? max : gcache_max(cache)) + 1, 1 + i % 40, 0, &random);
+        assert_int_equal(crash_check(f, cache, true), newest(cache) < 0 ? 0 : check_all(cache));
+        fill(cache, (newest(cache) < 0 ? max : newest(cache)) + 1, 1 + i % 40, 0, &random);
         crash_check(f, cache, true);
     }
     gcache_close(cache);
@@ -151,7 +151,7 @@ static int64_t open_damaged(struct fixture *f, const uint8_t *bytes, size_t size
     config.name = "damaged";
     struct gcache *cache = gcache_open(&config, NULL, NULL);
     assert_non_null(cache);
-    int64_t count = check_all(cache), next = count ? gcache_max(cache) + 1 : 1;
+    int64_t count = check_all(cache), next = count ? newest(cache) + 1 : 1;
     for (int i = 0; i < 60; i++) {
         ws_put(cache, next + i, 128 + 8 * (size_t)(i % 20));
         gcache_release(cache, next + i);
@@ -289,7 +289,7 @@ static void test_stock_clean(void **state) {
     image_cc(&image, 12);
     struct gcache *cache = image_open(*state, &image);
     assert_int_equal(gcache_min(cache), 5);
-    assert_int_equal(gcache_max(cache), 12);
+    assert_int_equal(newest(cache), 12);
     check_uuid(cache, &uuid_a);
     assert_int_equal(check_all(cache), 8);
     struct gcache_entry entry;
@@ -378,7 +378,7 @@ static void test_unusable(void **state) {
         image_preamble(&image, preambles[i]);
         for (int64_t s = 1; s <= 9; s++) image_ws(&image, s, 128);
         struct gcache *cache = image_open(*state, &image);
-        assert_int_equal(gcache_max(cache), -1);
+        assert_int_equal(newest(cache), -1);
         gcache_close(cache);
         char path[128];
         size_t size;

@@ -614,7 +614,9 @@ static void test_cancel_blocked_sender(void **state) {
     joiner_open(joiner, 600, own_tls);
     const char *address = ist_receiver_address(joiner->receiver);
     assert_int_equal(donor_send(donor, address, 1, 600, 0, own_tls, &error), 0);
-    assert_int_equal(ist_senders_running(donor->senders), 1);
+    struct gcache_status status;
+    gcache_get_status(donor->cache, &status);
+    assert_int_equal(status.reader_count, 1);
     pthread_t thread;
     pthread_create(&thread, NULL, free_senders, donor->senders);
     pthread_join(thread, NULL);

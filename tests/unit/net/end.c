@@ -137,7 +137,7 @@ void end_call(struct end *end, void (*command)(struct end *end, void *arg), void
 }
 
 static void stop(struct end *end, void *arg) {
-    net_stop(end->net);
+    net_finish(end->net, 0);
 }
 
 void end_stop(struct end *end) {

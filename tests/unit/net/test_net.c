@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "datagram/datagram.h"
 #include "net/socket.h"
+#include "support/tls_feed.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -132,7 +133,7 @@ static void test_records(void **state) {
         }
         ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
         assert_true(n > 0);
-        assert_int_equal(tls_session_feed(session, bytes, (size_t)n), 0);
+        assert_int_equal(tls_feed(session, bytes, (size_t)n), 0);
     }
     assert_int_equal(rc, 0);
     const uint8_t *data;
@@ -204,7 +205,7 @@ static void slow_peer(struct tls_context *tls) {
             tls_session_output_done(session, size);
             ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
             assert_true(n > 0);
-            tls_session_feed(session, bytes, (size_t)n);
+            tls_feed(session, bytes, (size_t)n);
         }
         const uint8_t *data;
         size_t size = tls_session_output(session, &data);

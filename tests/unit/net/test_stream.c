@@ -121,7 +121,8 @@ static void talk(struct client *client, struct stream *stream) {
     if (!stream_flush(stream, &client->error) && !stream_read(stream, back, BIG, &client->error) &&
         !memcmp(bytes, back, BIG))
         client->count = BIG;
-    stream_end(stream, &client->error);
+    stream_free(stream); /* the other end sees it */
+    client->stream = NULL;
     free(bytes);
     free(back);
 }

@@ -2,6 +2,7 @@
 /* TLS contexts and sessions (spec 02 section 16): who is accepted, which reasons are given, records. */
 #include "tls/tls_options.h"
 #include "support/certs.h"
+#include "support/tls_feed.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -43,7 +44,7 @@ static bool move(struct tls_session *from, struct tls_session *to, size_t part) 
     size_t size = tls_session_output(from, &data);
     if (part && size > part) size = part;
     if (!size) return false;
-    assert_int_equal(tls_session_feed(to, data, size), 0);
+    assert_int_equal(tls_feed(to, data, size), 0);
     tls_session_output_done(from, size);
     return true;
 }
@@ -183,7 +184,7 @@ static void test_damaged_record(void **state) {
     uint8_t copy[100];
     memcpy(copy, data, size);
     copy[10] ^= 1;
-    assert_int_equal(tls_session_feed(pair.server, copy, size), 0);
+    assert_int_equal(tls_feed(pair.server, copy, size), 0);
     /* the good part first, then the failure, again and again */
     assert_int_equal(tls_session_read(pair.server, got, sizeof(got), &error), 4);
     for (int i = 0; i < 2; i++) {
@@ -299,7 +300,7 @@ static void test_plain_text(void **state) {
     for (size_t i = 0; i < 2; i++) {
         struct tls_session *server = tls_session_new(a, true);
         struct xb_error error = {0};
-        assert_int_equal(tls_session_feed(server, plain[i].bytes, 18), 0);
+        assert_int_equal(tls_feed(server, plain[i].bytes, 18), 0);
         assert_int_equal(tls_session_handshake(server, &error), -EPROTO);
         assert_contains(error.text, plain[i].reason);
         assert_contains(error.text, "does not speak TLS");
@@ -560,7 +561,7 @@ static void test_context_outlived_and_noise(void **state) {
     uint8_t bytes[5000];
     srandom(7);
     for (size_t i = 0; i < sizeof(bytes); i++) bytes[i] = (uint8_t)random();
-    assert_int_equal(tls_session_feed(noise, bytes, sizeof(bytes)), 0);
+    assert_int_equal(tls_feed(noise, bytes, sizeof(bytes)), 0);
     assert_int_equal(tls_session_handshake(noise, NULL), -EPROTO);
     assert_int_equal(tls_session_handshake(noise, NULL), -EPROTO);
     assert_int_equal(tls_session_read(noise, bytes, sizeof(bytes), NULL), -EPROTO);

@@ -119,7 +119,7 @@ static void test_refusals(void **state) {
     assert_int_equal(writeset_builder_add_key(builder, parts, WRITESET_KEY_PARTS_MAX + 1, WRITESET_KEY_SHARED), -E2BIG);
     assert_int_equal(writeset_builder_add_key(builder, parts, 1, (enum writeset_key_type)4), -EINVAL);
     assert_int_equal(writeset_builder_add_data(builder, (enum writeset_data_kind)3, "x", 1, true), -EINVAL);
-    assert_true(writeset_builder_is_empty(builder));
+    assert_int_equal(writeset_builder_keys(builder).count, 0);
     assert_int_equal(writeset_builder_add_key(builder, parts, 3, WRITESET_KEY_SHARED), 0); /* empty parts are parts */
     assert_int_equal(writeset_builder_keys(builder).count, 3);
 
