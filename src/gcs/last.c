@@ -13,11 +13,17 @@ void gcs_report_last_applied(struct gcs *gcs, const struct xb_uuid *group_uuid, 
     gcs_leave(gcs, now_ns);
 }
 
+/* All members know as much from the state exchange; a stock node warns of a report that says no more. */
+static bool is_known(struct gcs *gcs) {
+    const struct gcs_member *self = gcs_self(gcs);
+    return self && gcs->sender.reported_seqno <= self->last_applied;
+}
+
 bool gcs_send_report(struct gcs *gcs) {
     struct gcs_sender *sender = &gcs->sender;
     if (!sender->is_report_due) return false;
     sender->is_report_due = false;
-    if (!xb_uuid_equal(&sender->reported_uuid, &gcs->group_uuid)) return false;
+    if (!xb_uuid_equal(&sender->reported_uuid, &gcs->group_uuid) || is_known(gcs)) return false;
     uint8_t bytes[GCS_CODE_SIZE];
     struct xb_writer w = xb_writer_init(bytes, sizeof(bytes));
     struct gcs_code code = {.group_uuid = gcs->group_uuid, .seqno = sender->reported_seqno};
