@@ -30,7 +30,7 @@ def cluster_of(providers):
         run("cert init", lab.certs, "--cluster", lab.cluster, *nodes)
         lab.inventory = os.path.join(lab.dir, "inventory")
         with open(lab.inventory, "w") as f:
-            f.write("[cluster]\nname = %s\ncerts = %s\nowner = %s\n" % (lab.cluster, lab.certs, getpass.getuser()))
+            f.write("[cluster]\nname = %s\ncerts = %s\nowner = %s\nsst_method = %s\n" % (lab.cluster, lab.certs, getpass.getuser(), lab.sst))
             for n in lab.nodes:
                 f.write("[node %s]\naddress = 127.0.0.1\nport = %d\ngroup_port = %d\nist_port = %d\nsst_port = %d\nsocket = %s/s.sock\n"
                         "certs_dir = %s/tls\nfragment = %s/conf.d/x.cnf\nrestart = %s %s\n"
@@ -69,7 +69,7 @@ def test_unfit_certificates_do_not_begin_to_travel(lab):
 def test_a_node_that_does_not_take_it_stops_it_and_abort_goes_back(lab):
     included = lab[2].extra_config
     lab[2].extra_config = ""
-    text = run("encrypt", "--wait", "45", lab.inventory, code=3)
+    text = run("encrypt", "--wait", "25", lab.inventory, code=3)
     assert "node n2 runs with socket.ssl=NO" in text and "%s/conf.d/x.cnf" % lab[2].dir in text and "NOT undone" not in text, text
     lab[2].extra_config = included
     assert group(lab) == ["plaintext allowed" if lab[1].provider == STOCK else "PLAINTEXT", "PLAINTEXT", "PLAINTEXT"]
@@ -117,6 +117,7 @@ def test_a_node_that_has_lost_its_data_comes_back_by_an_encrypted_snapshot(lab):
     lab[2].stop()
     subprocess.run(["rm", "-r", lab[2].data], check=True)
     size = len(lab[2].log())
+    lab[2].extra_config += "\nwsrep_sst_method=mariabackup\n"     # the stock script, which says how it listens
     lab[2].start().wait_synced()
     said = lab[2].log()[size:]
     assert "openssl-listen" in said, said

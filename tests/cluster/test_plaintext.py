@@ -17,7 +17,7 @@ def test_runs_and_warns_once(lab):
     lab.checksums("p")
     for n in lab.nodes:
         # A note that begins with WARNING: the server's own test suites fail on any [Warning] line they do not know.
-        warnings = [line for line in n.log().splitlines() if "WARNING" in line and "NOT ENCRYPTED" in line]
+        warnings = [line for line in n.log().splitlines() if "WSREP: WARNING" in line and "NOT ENCRYPTED" in line]
         assert len(warnings) == 1, warnings
 
 

@@ -5,6 +5,7 @@ A Lab owns a directory, free ports, certificates and its servers, and stops thes
 is in DIR/nI/error.log. Nothing here sleeps to hide a race: every wait is for a condition and has a limit.
 """
 import contextlib
+import fcntl
 import os
 import pwd
 import random
@@ -21,6 +22,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 STOCK = "/usr/lib/galera/libgalera_smm.so"
 OURS = os.environ.get("XEBEC_PROVIDER", os.path.join(ROOT, "build/release/src/provider/libxebec_smm.so"))
 SST_PROGRAM = os.environ.get("XEBEC_SST", os.path.join(ROOT, "build/release/src/sst/xebec-sst"))
+LOG_SIZE = "192M"   # rows of 64 MB fit
 
 
 class Trouble(Exception):
@@ -114,9 +116,11 @@ binlog_format=ROW
 default_storage_engine=InnoDB
 innodb_autoinc_lock_mode=2
 innodb_flush_log_at_trx_commit=0
-innodb_buffer_pool_size=128M
-innodb_log_file_size=192M
+innodb_buffer_pool_size=32M
+innodb_log_file_size={log_size}
 innodb_flush_method=fsync
+aria_pagecache_buffer_size=8M
+key_buffer_size=1M
 max_allowed_packet=256M
 max_connections=400
 tmpdir={n.dir}
@@ -140,7 +144,7 @@ wsrep_provider_options="{options}"
 user=root
 socket={n.dir}/s.sock
 {client_tls}
-""".format(n=self, lab=lab, user=lab.user, members=lab.members(), options=self.provider_options(),
+""".format(n=self, lab=lab, user=lab.user, log_size=LOG_SIZE, members=lab.members(), options=self.provider_options(),
            sst_port=self.port if lab.sst == "mysqldump" else self.sst_port, server_tls=server_tls, sst_tls=sst_tls,
            client_tls=client_tls))
 
@@ -290,18 +294,22 @@ class Lab:
         return ",".join("%s:%d" % (n.address, n.group_port) for n in self.nodes)
 
     def install(self, data):
-        """A fresh data directory; made once in a lab, then copied."""
-        template = os.path.join(self.dir, "template")
-        if not os.path.isdir(template):
-            self.hand_over()
-            done = subprocess.run(["mariadb-install-db", "--no-defaults", "--user=" + self.user, "--skip-test-db",
-                                   "--auth-root-authentication-method=normal", "--datadir=" + template,
-                                   "--tmpdir=" + self.dir],   # a server that starts clears it of temporary tables: not of another lab's
-                                  capture_output=True, text=True)
-            if done.returncode:
-                shutil.rmtree(template, ignore_errors=True)   # nobody must take half of one
-                raise Trouble("mariadb-install-db failed:\n" + done.stdout + done.stderr)
-        shutil.copytree(template, data, dirs_exist_ok=True)
+        """A fresh data directory: a copy of one that is made once in a lab, or in a run of the tests (XEBEC_TEMPLATE)."""
+        template = os.environ.get("XEBEC_TEMPLATE", os.path.join(self.dir, "template"))
+        with open(template + ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.isdir(template):
+                self.make_template(template)
+        subprocess.run(["cp", "-R", "--reflink=auto", "--sparse=always", template + "/.", data], check=True)   # much is an empty log
+
+    def make_template(self, template):
+        done = subprocess.run(["mariadb-install-db", "--no-defaults", "--user=" + pwd.getpwuid(os.getuid()).pw_name, "--skip-test-db",
+                               "--auth-root-authentication-method=normal", "--innodb-log-file-size=" + LOG_SIZE, "--datadir=" + template,
+                               "--tmpdir=" + self.dir],   # a server that starts clears it of temporary tables: not of another lab's
+                              capture_output=True, text=True)
+        if done.returncode:
+            shutil.rmtree(template, ignore_errors=True)   # nobody must take half of one
+            raise Trouble("mariadb-install-db failed:\n" + done.stdout + done.stderr)
 
     def __getitem__(self, index):
         """lab[1] is node 1"""

@@ -15,6 +15,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -104,7 +105,9 @@ def main(arguments):
     for a in arguments:
         paths += [os.path.join(a, f) for f in sorted(os.listdir(a)) if f.startswith("test_") and f.endswith(".py")] if os.path.isdir(a) else [a]
     paths = list(dict.fromkeys(os.path.normpath(p) for p in paths))
-    results = in_processes(paths, only, jobs) if jobs > 1 else [run_module(p, only) for p in paths]
+    with tempfile.TemporaryDirectory(prefix="xebec-template-") as shared:
+        os.environ.setdefault("XEBEC_TEMPLATE", os.path.join(shared, "data"))   # labs make it, once for all
+        results = in_processes(paths, only, jobs) if jobs > 1 else [run_module(p, only) for p in paths]
     passed, failed = (sum(r[i] for r in results) for i in (0, 1))
     print("%d passed, %d failed" % (passed, failed), flush=True)
     return 1 if failed or not passed else 0
