@@ -76,7 +76,7 @@ COMPLAINTS = re.compile("|".join((
     "unexpected", "left the commit order in state", "Brute-force abort of transaction", "message of a type that is never sent",
     # closed, cut or gone with its node is no complaint, nor is a wait that ended
     r"connection to peer \S+ at \S+ dropped: (?!closed by peer|Connection reset|Broken pipe|Connection timed out|No route|timed out, no messages|"
-    r"peer is evicted|refused by peer: evicted|peer is connected already)")), re.IGNORECASE)
+    r"cannot send|peer is evicted|refused by peer: evicted|peer is connected already)")), re.IGNORECASE)
 HARMLESS = ("Passing config to GCS", "Using CRC-32C for message checksums")
 
 
