@@ -2,7 +2,6 @@
 /* Donor and joiner over loopback: transfers, their ends, cancelling (spec 07 sections 16, 17, 24). */
 #include "fixture.h"
 
-
 static void transfer(struct pair *pair, struct tls_context *tls) {
     struct joiner *joiner = &pair->joiner;
     pair_fill(pair->donor.cache, 1, 1500);
