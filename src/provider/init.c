@@ -66,6 +66,9 @@ static int warn_ignored(void *ctx, const char *name, const char *value) {
                        xb_option_find(name)->default_text);
     if (!strcmp(name, "cert.max_length") || !strcmp(name, "cert.length_check"))
         xb_log_warning(&provider->log, "Option '%s' is ignored: it must be equal on all nodes for ever", name);
+    bool is_keeping = true;
+    if (!strcmp(name, "ist.keep_keys") && !xb_parse_bool(value, &is_keeping) && !is_keeping)
+        xb_log_warning(&provider->log, "ist.keep_keys = no is ignored: joiners need the keys to certify");
     return 0;
 }
 

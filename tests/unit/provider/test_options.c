@@ -66,9 +66,11 @@ static void test_a_long_value_is_kept_whole(void **state) {
 static void test_ignored_options_are_named(void **state) {
     (void)state;
     init_nodes(1);
-    assert_int_equal(fake_start(&nodes[0], "", true, "cert.max_length=100;gcs.fc_limit=0;gcs.fc_master_slave=no"), 0);
+    assert_int_equal(
+        fake_start(&nodes[0], "", true, "cert.max_length=100;gcs.fc_limit=0;gcs.fc_master_slave=no;ist.keep_keys=no"),
+        0);
     assert_true(fake_wait_synced(&nodes[0], 200));
-    assert_int_equal(atomic_load(&nodes[0].log_warnings), 4); /* and of the state file that is not there yet */
+    assert_int_equal(atomic_load(&nodes[0].log_warnings), 5); /* and of the state file that is not there yet */
     stop_nodes(1);
 }
 
