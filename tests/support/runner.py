@@ -99,7 +99,14 @@ def option(arguments, name):
     return value
 
 
+def allow_many_files():
+    """Tests that play a crowd of strangers hold a socket for each; a usual limit is 1024."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main(arguments):
+    allow_many_files()
     only, jobs = option(arguments, "-k"), int(option(arguments, "--jobs") or 1)
     paths = []
     for a in arguments:
