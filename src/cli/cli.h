@@ -49,6 +49,7 @@ int cli_await(int (*look)(void *ctx, struct xb_error *error), void *ctx, int64_t
 int cli_cert_init(int argc, char **argv);
 int cli_cert_check(int argc, char **argv);
 int cli_config(int argc, char **argv);
+int cli_options(int argc, char **argv);
 int cli_deploy(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_audit(int argc, char **argv);

@@ -19,6 +19,7 @@ static const struct command {
     {{"cert", "check"}, "find what is wrong with certificates, before it breaks the cluster", cli_cert_check},
     {{"config", NULL}, "write the my.cnf fragment of each node of an inventory", cli_config},
     {{"deploy", NULL}, "put certificates and fragments on all nodes, or on none", cli_deploy},
+    {{"options", NULL}, "what wsrep_provider_options may hold", cli_options},
     {{"status", NULL}, "one screen about the cluster", cli_status},
     {{"audit", NULL}, "knock at every channel, and prove that nothing travels in clear", cli_audit},
     {{"encrypt", NULL}, "turn encryption on in a running plaintext cluster", cli_encrypt},
