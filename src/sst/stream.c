@@ -102,10 +102,6 @@ ssize_t stream_read(struct stream *stream, void *to, size_t size, struct xb_erro
     return read_some(stream, to, size, XB_NEVER, error);
 }
 
-bool stream_has_pending(const struct stream *stream) {
-    return stream->ssl && SSL_has_pending(stream->ssl);
-}
-
 int stream_read_all(struct stream *stream, void *to, size_t size, struct xb_error *error) {
     while (size > 0) {
         ssize_t n = stream_read(stream, to, size, error);

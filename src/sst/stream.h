@@ -76,8 +76,7 @@ int stream_export_key(const struct stream *stream, uint8_t key[32]);
 void stream_tell_failure(const struct sst_address *address, const struct watch *watch);
 
 ssize_t stream_read(struct stream *stream, void *to, size_t size,
-                    struct xb_error *error);          /* 0: the peer ended the stream */
-bool stream_has_pending(const struct stream *stream); /* read bytes that the descriptor does not show any more */
+                    struct xb_error *error); /* 0: the peer ended the stream */
 int stream_read_all(struct stream *stream, void *to, size_t size,
                     struct xb_error *error); /* -ECONNRESET: ended before */
 int stream_write(struct stream *stream, const void *data, size_t size, struct xb_error *error);

@@ -314,7 +314,6 @@ static int rest(struct connection *c, short want, struct xb_error *error) {
     if (is_idle) return watch_check(&c->sender->watch, error);
     if (c->next && !want) until_ns = xb_earlier(until_ns, c->due_ns);
     if (want) until_ns = xb_clock_monotonic_ns() + BEAT_NS; /* no beat can go now either */
-    if (stream_has_pending(&c->stream)) return 0;
     int rc = watch_wait(&c->sender->watch, c->stream.fd, POLLIN | want, until_ns, error);
     return rc == -ETIMEDOUT ? 0 : rc;
 }

@@ -3,8 +3,10 @@
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
+import time
 
 import sst
 from common import OURS, running, wait_until
@@ -78,6 +80,25 @@ def test_broken_connections_resume(lab):
         wait_until("more data", lambda: lab[2].log().count("[INFO] received") > seen, 60)
     finish_join(lab)
     assert "connecting anew, nothing is lost" in lab[1].log()
+
+
+def test_pause(lab):
+    """Longer than either side would stand silence; the program itself goes on, and with it its watch over the server."""
+    configure(lab, "rlimit=3m\nsst-idle-timeout=4\n")
+    begin_join(lab)
+    program = next(pid for pid, line in sst.processes() if line[0] == "wsrep_sst_xebec" and lab[1].data + "/" in line)
+    sizes = [len(n.log()) for n in lab.nodes]
+    os.kill(program, signal.SIGTSTP)
+    wait_until("the donor to pause", lambda: "paused until SIGCONT comes" in lab[1].log()[sizes[0]:])
+    time.sleep(7)      # the pause itself
+    with open("/proc/%d/stat" % program) as f:
+        assert f.read().rsplit(")", 1)[1].split()[0] != "T"
+    assert lab[2].log()[sizes[1]:].count("[INFO] received") <= 2     # what was under way
+    os.kill(program, signal.SIGCONT)
+    configure(lab, "sst-idle-timeout=4\n")
+    finish_join(lab)
+    donor, joiner = [n.log()[size:] for n, size in zip(lab.nodes, sizes)]
+    assert "going on" in donor and "(0 resumed)" in donor and "silent" not in donor + joiner, donor
 
 
 def test_foreign_certificate_is_refused(lab):
