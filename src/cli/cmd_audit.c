@@ -361,5 +361,6 @@ int cli_audit(int argc, char **argv) {
         findings_print(&audit.findings, &audit.common);
         printf("%d error%s, %d warning%s\n", errors, errors == 1 ? "" : "s", warnings, warnings == 1 ? "" : "s");
     }
+    inventory_free(&audit.inventory);
     return errors ? CLI_FINDINGS : CLI_GOOD;
 }

@@ -74,6 +74,7 @@ int cli_config(int argc, char **argv) {
         result = put(&config, node, text, &json, &error);
         free(text);
     }
+    inventory_free(&inventory);
     if (result) return cli_trouble(CLI_FAILED, "%s", error.text);
     if (config.common.is_json) {
         json_close(&json, '}');

@@ -174,6 +174,7 @@ int cli_deploy(int argc, char **argv) {
         return cli_trouble(CLI_FAILED, "%s", error.text);
     if (deploy.common.is_json) json_open(&deploy.json, NULL, '{');
     int result = work(&deploy, &error);
+    inventory_free(&deploy.inventory);
     if (deploy.common.is_json) {
         json_bool(&deploy.json, "deployed", result == 0 && !deploy.is_dry);
         json_close(&deploy.json, '}');

@@ -386,6 +386,7 @@ int cli_encrypt(int argc, char **argv) {
         argc, argv, &encrypt.common, &encrypt);
     int result = inventory_read(&encrypt.inventory, encrypt.inventory_path, &error);
     if (result == 0) result = work(&encrypt, &error);
+    inventory_free(&encrypt.inventory);
     if (encrypt.common.is_json) {
         struct json json = {stdout, false};
         json_open(&json, NULL, '{');

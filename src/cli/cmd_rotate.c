@@ -398,6 +398,7 @@ int cli_rotate(int argc, char **argv) {
               argc, argv, &rotate.common, &rotate);
     int result = inventory_read(&rotate.inventory, rotate.inventory_path, &error);
     if (result == 0) result = run(&rotate, &error);
+    inventory_free(&rotate.inventory);
     if (rotate.common.is_json) {
         struct json json = {stdout, false};
         json_open(&json, NULL, '{');

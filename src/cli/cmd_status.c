@@ -159,5 +159,7 @@ int cli_status(int argc, char **argv) {
         show(&status);
         sleep(status.watch_s);
     }
-    return show(&status) ? CLI_GOOD : CLI_FINDINGS;
+    bool is_good = show(&status);
+    inventory_free(&status.inventory);
+    return is_good ? CLI_GOOD : CLI_FINDINGS;
 }
