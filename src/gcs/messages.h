@@ -95,7 +95,6 @@ struct gcs_state_message {
     struct gcs_versions primary;
 };
 int gcs_state_message_read(struct gcs_state_message *state, const uint8_t *payload, size_t size);
-size_t gcs_state_message_size(const struct gcs_state_message *state);
 void gcs_state_message_write(struct xb_writer *w, const struct gcs_state_message *state); /* version 6 */
 
 /* request.c: content of a STATE_REQ action */

@@ -57,10 +57,6 @@ int gcs_state_message_read(struct gcs_state_message *s, const uint8_t *payload, 
     return xb_reader_ok(&r) && s->version >= GCS_STATE_VERSION_MIN ? 0 : -EPROTO;
 }
 
-size_t gcs_state_message_size(const struct gcs_state_message *s) {
-    return GCS_STATE_FIXED_SIZE + strlen(s->name) + 1 + strlen(s->incoming) + 1;
-}
-
 static int clamp(int64_t value, int low, int high) {
     return value < low ? low : value > high ? high : (int)value;
 }

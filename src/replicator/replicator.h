@@ -36,7 +36,7 @@
 
 #define REPLICATOR_PROTOCOL_MIN 10
 #define REPLICATOR_PROTOCOL_MAX 11
-#define REPLICATOR_ID_UNDEFINED UINT64_MAX
+#define REPLICATOR_ID_UNDEFINED WRITESET_ID_UNDEFINED
 #define REPLICATOR_CAPABILITIES 0x2d17f /* spec 01 section 26, of both protocols */
 
 enum replicator_status { /* spec 01 section 2.2 */

@@ -59,9 +59,6 @@ static inline bool writeset_flags_are_nbo_start(unsigned flags) {
 static inline bool writeset_flags_are_nbo_end(unsigned flags) {
     return (flags & (WRITESET_TOI | WRITESET_BEGIN | WRITESET_COMMIT)) == (WRITESET_TOI | WRITESET_COMMIT);
 }
-static inline bool writeset_flags_are_rollback_fragment(unsigned flags) {
-    return (flags & WRITESET_TRX_FLAGS) == WRITESET_ROLLBACK_FRAGMENT;
-}
 
 /* Values of the provider interface and of the wire (spec 06 section 6.4), in order of strength. */
 enum writeset_key_type {

@@ -55,7 +55,7 @@ static void certify_one(struct world *world, struct writeset *ws, uint8_t *bytes
     fuzz_require(result.depends < world->seqno && result.is_passed == (result.reason == CERTIFY_OK));
     unsigned special = WRITESET_TOI | WRITESET_PREORDERED | WRITESET_CERTIFIED;
     if (is_doomed && source == CERTIFY_FROM_GROUP && !(ws->header.flags & special) && !(arg & ARG_GAP))
-        fuzz_require(!result.is_passed || writeset_flags_are_rollback_fragment(ws->header.flags));
+        fuzz_require(!result.is_passed || (ws->header.flags & WRITESET_TRX_FLAGS) == WRITESET_ROLLBACK_FRAGMENT);
     if (result.ticket && world->ticket_count < TICKETS_MAX)
         world->tickets[world->ticket_count++] = result.ticket;
     else if (result.ticket)

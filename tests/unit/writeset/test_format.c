@@ -47,7 +47,7 @@ static void test_rollback_fragment(void **state) {
     uint8_t expected[64];
     assert_int_equal(unhex(text, expected, sizeof(expected)), 64);
     struct writeset ws = read_ok(expected, 64);
-    assert_true(writeset_flags_are_rollback_fragment(ws.header.flags));
+    assert_int_equal(ws.header.flags & WRITESET_TRX_FLAGS, WRITESET_ROLLBACK_FRAGMENT);
     assert_true(ws.header.connection_id == WRITESET_ID_UNDEFINED);
     assert_int_equal(ws.keys.count, 0);
     assert_null(ws.data.data);
