@@ -425,8 +425,8 @@ static void apply_transferred(struct joiner *joiner) {
         apply_item(joiner->rep, joiner->recv_ctx, item, &exit_loop);
 }
 
-/* Takes the stream, to its end or until it is clear that there will be none. -> 0; negative errno, then the rest may be
- * asked for again: the position is where the server is */
+/* Takes the stream, to its end or until it is clear that there will be none. -> 0; -ECANCELED: the membership is over;
+ * other negative errno: the rest may be asked for again, the position is where the server is */
 static int receive_increment(struct joiner *joiner) {
     struct replicator *rep = joiner->rep;
     struct transfer *transfer = &rep->transfer;
@@ -437,9 +437,14 @@ static int receive_increment(struct joiner *joiner) {
     joiner->receiver = NULL;
     apply_transferred(joiner); /* what came while it was being closed */
     pthread_mutex_lock(&transfer->lock);
-    int rc = transfer->is_over ? -ECANCELED : transfer->ist_result;
+    int rc = transfer->ist_result;
     int64_t last = transfer->last_pushed;
-    if (rc && !transfer->is_over)
+    bool is_over = transfer->is_over || (rc && atomic_load(&rep->is_failed));
+    if (is_over)
+        rc = -ECANCELED;
+    else if (rc == -ECANCELED) /* by us, since the donor has refused */
+        rc = -EINTR;
+    if (rc && !is_over)
         xb_log_warning(rep->log, "Receiving IST failed: %s",
                        transfer->refusal ? strerror(-transfer->refusal) : transfer->ist_error);
     pthread_mutex_unlock(&transfer->lock);

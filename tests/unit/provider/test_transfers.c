@@ -141,6 +141,34 @@ static void test_a_server_that_is_further_back_than_it_said(void **state) {
     stop_nodes(2);
 }
 
+/* Cut off for longer than anybody's history reaches back: only a snapshot could help, which a running server cannot take.
+ * The donor refuses before it has connected; the node leaves and says so, and comes back when its server starts anew. */
+static void test_a_gap_that_no_history_closes(void **state) {
+    struct client away;
+    (void)state;
+    init_nodes(3);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(fake_start(&nodes[i], i ? group_addresses : "", i == 0, "gcache.size=128K"), 0);
+        assert_true(fake_wait_synced(&nodes[i], 200));
+    }
+    assert_int_equal(nodes[2].t.options_set(&nodes[2].t, "gmcast.isolate=1"), 0);
+    assert_true(fake_wait_view(&nodes[0], true, 2, 200));
+    assert_true(fake_wait_view(&nodes[2], false, 1, 200));
+    start_client(&away, &nodes[0], 1, 3000, FAKE_ROWS);
+    run_clients(&away, 1);
+    atomic_store(&fake_wanted_lines, 0);
+    atomic_store(&fake_wanted_line, "No donor has the history that this node lacks");
+    assert_int_equal(nodes[2].t.options_set(&nodes[2].t, "gmcast.isolate=0"), 0);
+    assert_true(fake_wait_final(&nodes[2], 200));
+    assert_int_equal(atomic_load(&fake_wanted_lines), 1);
+    atomic_store(&fake_wanted_line, NULL);
+    fake_stop(&nodes[2]);
+    assert_int_equal(fake_start(&nodes[2], group_addresses, false, ""), 0);
+    assert_true(fake_wait_synced(&nodes[2], 200));
+    assert_equal_nodes(3);
+    stop_nodes(3);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_joining_and_rejoining_under_load),
@@ -148,6 +176,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_a_slow_joiner_catches_up_under_endless_load),
         cmocka_unit_test(test_an_increment_that_breaks_is_resumed),
         cmocka_unit_test(test_a_server_that_is_further_back_than_it_said),
+        cmocka_unit_test(test_a_gap_that_no_history_closes),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
