@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Machines of a test's own, so that commands run as an administrator types them: default ports and paths, ssh, scp, systemctl.
 
-Each is a network namespace at a bridge (network.py) with a mount namespace in which /etc/mysql, /var/lib/mysql, /run and so on are
+Each is a network namespace at a bridge (network.py) with a name and a mount namespace in which /etc/mysql, /var/lib/mysql, /run and so on are
 directories of the test. db1 and db2 run sshd and have MariaDB, stopped, with Debian's paths; `admin` has the keys.
 Needs root. close() ends what runs there, by pid.
 """
@@ -10,12 +10,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 
 import lab as labs
-import sst
 from common import wait_until
 from network import Network
 from test_cert import XEBEC
+sys.path.insert(0, os.path.join(labs.ROOT, "tests/cluster"))
+import sst  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SSHD = "/usr/sbin/sshd"
@@ -30,6 +32,7 @@ pid-file = /run/mysqld/mysqld.pid
 log_error = /var/log/mysql/error.log
 tmpdir = /var/tmp
 bind-address = 0.0.0.0
+skip_name_resolve = ON
 innodb_flush_log_at_trx_commit = 0
 innodb_buffer_pool_size = 128M
 innodb_flush_method = fsync
@@ -72,7 +75,7 @@ class Machine:
     def inside(self, *command):
         """-> the command line that runs it on this machine"""
         binds = "".join("mount --bind %s %s && " % (self.path(p), p) for p in BOUND)
-        return self.launcher + ["unshare", "--mount", "sh", "-c", binds + 'exec "$@"', "sh"] + list(command)
+        return self.launcher + ["unshare", "--mount", "--uts", "sh", "-c", "hostname %s && " % self.name + binds + 'exec "$@"', "sh"] + list(command)
 
     def log(self):
         try:
@@ -151,7 +154,7 @@ class Machines:
         """What the administrator types in his home directory -> the finished process, with output and errors in stdout"""
         environment = {"PATH": os.path.dirname(XEBEC) + ":/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
         return subprocess.run(self.administrator.inside("bash", "-euo", "pipefail", "-c", "cd; " + script), env=environment, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
 
     def close(self):
         for m in self.servers:
