@@ -14,7 +14,7 @@
 
 #define FAKE_ROWS 64
 #define FAKE_APPLIERS 4
-#define FAKE_SEQNO_MAX 200000
+#define FAKE_SEQNO_MAX 1000000
 #define FAKE_TRX_ROWS 4
 
 /* One that fails when it is called. */
