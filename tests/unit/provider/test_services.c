@@ -19,7 +19,7 @@ static _Atomic(int) progress[5][5], evictions, strange_events;
 static void on_event(void *ctx, const char *name, const char *json) {
     int from, to;
     int64_t total, done;
-    assert_ptr_equal(ctx, &progress);
+    CHECK(ctx == &progress);
     if (!strcmp(name, "progress") &&
         sscanf(json, "{ \"from\": %d, \"to\": %d, \"total\": %ld, \"done\": %ld, \"undefined\": -1 }", &from, &to,
                &total, &done) == 4 &&
