@@ -73,7 +73,7 @@ COMPLAINTS = re.compile("|".join((
     "checksum", "protocol error", "protocol violation", "malformed", "inconsisten", "exception",
     "is no group communication", r"WSREP: Refused \S+:\d+", "and so are further ones", r"PC: message of \S+ dropped", "PC: weight change of",
     "Own history differs", r"IST: (write set|configuration change) \d+:", r"certification: (write set \d+ from \S+ failed|preordered event)",
-    "unexpected", "left the commit order in state", "Brute-force abort of transaction", "message of a type that is never sent",
+    "unexpected (?!eof)", "left the commit order in state", "Brute-force abort of transaction", "message of a type that is never sent",
     # closed, cut or gone with its node is no complaint, nor is a wait that ended
     r"connection to peer \S+ at \S+ dropped: (?!closed by peer|Connection reset|Broken pipe|Connection timed out|No route|timed out, no messages|"
     r"cannot send|peer is evicted|refused by peer: evicted|peer is connected already)")), re.IGNORECASE)
