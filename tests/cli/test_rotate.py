@@ -19,9 +19,9 @@ def cluster():
 
 
 @contextlib.contextmanager
-def cluster_of(providers, is_tcp=False):
+def cluster_of(providers, by_tcp=(), requires="X509"):
     """Each node reads its certificates through a directory of its own, which deploy and rotate switch. The command talks
-    to the servers through their sockets, or by TCP with a client certificate, which is rotated too."""
+    to the servers through their sockets, or by TCP to the nodes of these numbers, with a client certificate, which is rotated too."""
     with running(providers, start=False) as lab:
         old = os.path.join(lab.dir, "old")
         make(lab, "old")
@@ -30,12 +30,15 @@ def cluster_of(providers, is_tcp=False):
             tls = "ssl_ca={d}/ca.pem\nssl_cert={d}/server-cert.pem\nssl_key={d}/server-key.pem\n".format(d=n.certs_dir)
             n.extra_config = tls
             n.extra_options = "socket.ssl_ca={d}/ca.pem;socket.ssl_cert={d}/server-cert.pem;socket.ssl_key={d}/server-key.pem".format(d=n.certs_dir)
+        lab.by_tcp = ()
         run("deploy", inventory(lab, old), "--certs-only")
         lab.certs = lab[1].certs_dir    # for clients and snapshots
         lab.certs_now = old
         lab.start_all()
-        if is_tcp:
-            lab[1].sql("CREATE USER admin@'%' IDENTIFIED BY 'secret' REQUIRE X509", "GRANT ALL ON *.* TO admin@'%'")
+        lab.by_tcp = by_tcp
+        if by_tcp:
+            lab[1].sql("CREATE USER admin@'%%' IDENTIFIED BY 'secret' REQUIRE %s" % requires, "GRANT ALL ON *.* TO admin@'%'",
+                       "CREATE USER admin@localhost IDENTIFIED BY 'secret'", "GRANT ALL ON *.* TO admin@localhost")
             lab.wait_equal_seqno()
             lab.password_file = os.path.join(lab.dir, "password")
             with open(lab.password_file, "w") as f:
@@ -55,13 +58,12 @@ def inventory(lab, certs):
     path = os.path.join(lab.dir, "inventory")
     with open(path, "w") as f:
         f.write("[cluster]\nname = %s\ncerts = %s\nowner = %s\n" % (lab.cluster, certs, getpass.getuser()))
-        is_tcp = hasattr(lab, "password_file")
-        if is_tcp:
+        if lab.by_tcp:
             f.write("user = admin\npassword_file = %s\n" % lab.password_file)
         for n in lab.nodes:
             f.write("[node %s]\naddress = 127.0.0.1\nport = %d\ngroup_port = %d\nist_port = %d\nsst_port = %d\n"
                     "certs_dir = %s\nfragment = %s/x.cnf\n" % (n.name, n.port, n.group_port, n.ist_port, n.sst_port, n.certs_dir, n.dir))
-            if not is_tcp:
+            if n.index not in lab.by_tcp:
                 f.write("socket = %s/s.sock\n" % n.dir)
     return path
 

@@ -5,4 +5,4 @@ from test_rotate import cluster_of, test_a_new_ca_under_writes, test_killed_at_e
 
 
 def cluster():
-    return cluster_of([OURS] * 3, is_tcp=True)
+    return cluster_of([OURS] * 3, by_tcp=(1, 2, 3))
