@@ -92,18 +92,22 @@ def test_ist_stock_to_ours(lab):
     come_back_by_ist(lab, 1000002)
 
 
-def test_tls_with_stock(lab):
+def tls_with_stock(lab, *cases):
     """The stock script speaks TLS by stunnel, which it takes from the PATH. For VERIFY_IDENTITY that wants the peer's very certificate."""
     with open(lab.certs + "/bundle.pem", "w") as f:
         f.write(open(lab.certs + "/ca.pem").read() + open(lab.certs + "/node-cert.pem").read())
     files = "ssl-ca={c}/bundle.pem\nssl-cert={c}/node-cert.pem\nssl-key={c}/node-key.pem\n".format(c=lab.certs)
     set_server(lab, files)    # the server's own section goes before [sst]
-    transfer(lab, False, True, "ssl-mode=VERIFY_CA\n" + files)
-    come_back_by_ist(lab, 1000003)
-    transfer(lab, False, True, "ssl-mode=VERIFY_IDENTITY\n" + files)
-    transfer(lab, True, False, "ssl-mode=VERIFY_IDENTITY\n" + files)
-    transfer(lab, True, False, "ssl-mode=VERIFY_CA\n" + files)
+    for is_donor_ours, is_joiner_ours, mode in cases:
+        transfer(lab, is_donor_ours, is_joiner_ours, "ssl-mode=%s\n%s" % (mode, files))
+        if is_joiner_ours:
+            come_back_by_ist(lab, 1000003)
     set_server(lab)
+
+
+def test_tls_with_stock(lab):
+    """(The other two combinations: tests/full/test_sst_rsync_stock.py.)"""
+    tls_with_stock(lab, (False, True, "VERIFY_CA"), (True, False, "VERIFY_IDENTITY"))
 
 
 def begin_join(lab, config):
