@@ -102,8 +102,12 @@ static void start(struct bench *bench, const struct evs_options *options) {
         node->number = i;
         xb_random_seed(&node->random, 77u + (unsigned)i);
         node->uuid = xb_uuid_new(xb_clock_calendar_ns(), &node->random);
-        struct evs_down down = {.ctx = node, .broadcast = on_broadcast, .unicast = on_unicast, .allow = on_node,
-                                .evict = on_node, .unevict = on_node};
+        struct evs_down down = {.ctx = node,
+                                .broadcast = on_broadcast,
+                                .unicast = on_unicast,
+                                .allow = on_node,
+                                .evict = on_node,
+                                .unevict = on_node};
         struct evs_up up = {.ctx = node, .view = on_view, .message = on_message, .fatal = on_fatal};
         node->evs = evs_new(&node->uuid, options, NULL, &down, &up, &node->random, NULL, now_ns);
         if (!node->evs) abort();

@@ -16,7 +16,6 @@ struct xb_error {
 };
 
 /* Fills *error (which may be NULL) and returns code, so that a caller can `return xb_fail(...)`. */
-int xb_fail(struct xb_error *error, int code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+int xb_fail(struct xb_error *error, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

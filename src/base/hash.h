@@ -36,8 +36,8 @@ uint64_t xb_fast_hash64(const void *data, size_t size);
 
 /* Checksums. crc32 and crc32c continue from a previous value; begin with 0. */
 uint32_t xb_crc32(uint32_t crc, const void *data, size_t size);
-uint32_t xb_crc32c(uint32_t crc, const void *data, size_t size); /* hardware instruction where there is one */
+uint32_t xb_crc32c(uint32_t crc, const void *data, size_t size);          /* hardware instruction where there is one */
 uint32_t xb_crc32c_by_table(uint32_t crc, const void *data, size_t size); /* the same, on any machine */
-uint16_t xb_crc16(uint16_t crc, const void *data, size_t size);  /* CRC-16/ARC; begin with 0 */
+uint16_t xb_crc16(uint16_t crc, const void *data, size_t size);           /* CRC-16/ARC; begin with 0 */
 
 #endif

@@ -16,19 +16,20 @@
 #define INT64_HIGH 9223372036854775807.0
 #define INT32_HIGH 2147483647
 
-#define STRING(name, value, dynamic, flags, help)                                                                     \
-    {name, value, XB_OPTION_STRING, XB_OPTION_##dynamic, flags, false, ANY, help}
-#define BOOL(name, value, dynamic, flags, help) {name, value, XB_OPTION_BOOL, XB_OPTION_##dynamic, flags, false, ANY, help}
-#define INTEGER(name, value, dynamic, flags, low, high, help)                                                         \
-    {name, value, XB_OPTION_INTEGER, XB_OPTION_##dynamic, flags, false, low, high, help}
-#define SIZE(name, value, dynamic, flags, low, high, help)                                                            \
-    {name, value, XB_OPTION_INTEGER_SUFFIX, XB_OPTION_##dynamic, flags, false, low, high, help}
-#define DOUBLE(name, value, dynamic, flags, low, high, help)                                                          \
-    {name, value, XB_OPTION_DOUBLE, XB_OPTION_##dynamic, flags, false, low, high, help}
-#define PERIOD(name, value, dynamic, flags, low, high, help)                                                          \
-    {name, value, XB_OPTION_PERIOD, XB_OPTION_##dynamic, flags, false, low, high, help}
-#define HIDDEN(name, value, type, dynamic, flags, low, high, help)                                                    \
-    {name, value, XB_OPTION_##type, XB_OPTION_##dynamic, flags, true, low, high, help}
+#define STRING(name, value, dynamic, flags, help)                                                                      \
+    { name, value, XB_OPTION_STRING, XB_OPTION_##dynamic, flags, false, ANY, help }
+#define BOOL(name, value, dynamic, flags, help)                                                                        \
+    { name, value, XB_OPTION_BOOL, XB_OPTION_##dynamic, flags, false, ANY, help }
+#define INTEGER(name, value, dynamic, flags, low, high, help)                                                          \
+    { name, value, XB_OPTION_INTEGER, XB_OPTION_##dynamic, flags, false, low, high, help }
+#define SIZE(name, value, dynamic, flags, low, high, help)                                                             \
+    { name, value, XB_OPTION_INTEGER_SUFFIX, XB_OPTION_##dynamic, flags, false, low, high, help }
+#define DOUBLE(name, value, dynamic, flags, low, high, help)                                                           \
+    { name, value, XB_OPTION_DOUBLE, XB_OPTION_##dynamic, flags, false, low, high, help }
+#define PERIOD(name, value, dynamic, flags, low, high, help)                                                           \
+    { name, value, XB_OPTION_PERIOD, XB_OPTION_##dynamic, flags, false, low, high, help }
+#define HIDDEN(name, value, type, dynamic, flags, low, high, help)                                                     \
+    { name, value, XB_OPTION_##type, XB_OPTION_##dynamic, flags, true, low, high, help }
 #define PERIOD_HIGH 9e9
 
 const struct xb_option_definition xb_option_table[] = {
@@ -43,15 +44,22 @@ const struct xb_option_definition xb_option_table[] = {
     BOOL("cert.optimistic_pa", "yes", DYNAMIC, B, "apply in parallel as far as the keys allow"),
     BOOL("debug", "no", DYNAMIC, B, "write debug lines to the log"),
     INTEGER("evs.auto_evict", "0", DYNAMIC, R | B, 0, 4294967295.0, "delayed reports that lead to eviction; 0 = off"),
-    PERIOD("evs.causal_keepalive_period", NULL, DYNAMIC, D, 0, PERIOD_HIGH, "how long a causal read may lean on the last round"),
+    PERIOD("evs.causal_keepalive_period", NULL, DYNAMIC, D, 0, PERIOD_HIGH,
+           "how long a causal read may lean on the last round"),
     {"evs.debug_log_mask", "0x1", XB_OPTION_MASK, XB_OPTION_DYNAMIC, 0, false, ANY, "what EVS logs at debug level"},
-    PERIOD("evs.delay_margin", "PT1S", DYNAMIC, D, 0, PERIOD_HIGH, "response delay beyond which a node counts as delayed"),
-    PERIOD("evs.delayed_keep_period", "PT30S", DYNAMIC, D, 0, PERIOD_HIGH, "how long a delayed node must respond to be forgiven"),
-    {"evs.evict", NULL, XB_OPTION_STRING, XB_OPTION_TRIGGER, 0, false, ANY, "UUID of a node to evict; empty: clear the list"},
+    PERIOD("evs.delay_margin", "PT1S", DYNAMIC, D, 0, PERIOD_HIGH,
+           "response delay beyond which a node counts as delayed"),
+    PERIOD("evs.delayed_keep_period", "PT30S", DYNAMIC, D, 0, PERIOD_HIGH,
+           "how long a delayed node must respond to be forgiven"),
+    {"evs.evict", NULL, XB_OPTION_STRING, XB_OPTION_TRIGGER, 0, false, ANY,
+     "UUID of a node to evict; empty: clear the list"},
     PERIOD("evs.inactive_check_period", "PT0.5S", FIXED, D, 0, PERIOD_HIGH, "how often peers are checked"),
-    PERIOD("evs.inactive_timeout", "PT15S", DYNAMIC, D, 0.1, PERIOD_HIGH, "silence until a node is dropped in any case"),
-    {"evs.info_log_mask", "0", XB_OPTION_MASK, XB_OPTION_DYNAMIC, 0, false, ANY, "what EVS logs at info level; 4 adds statistics"},
-    PERIOD("evs.install_timeout", NULL, DYNAMIC, D, 0.1, PERIOD_HIGH, "time for a membership change before it starts over"),
+    PERIOD("evs.inactive_timeout", "PT15S", DYNAMIC, D, 0.1, PERIOD_HIGH,
+           "silence until a node is dropped in any case"),
+    {"evs.info_log_mask", "0", XB_OPTION_MASK, XB_OPTION_DYNAMIC, 0, false, ANY,
+     "what EVS logs at info level; 4 adds statistics"},
+    PERIOD("evs.install_timeout", NULL, DYNAMIC, D, 0.1, PERIOD_HIGH,
+           "time for a membership change before it starts over"),
     PERIOD("evs.join_retrans_period", "PT1S", DYNAMIC, D, 0.1, PERIOD_HIGH, "repetition of JOIN messages"),
     PERIOD("evs.keepalive_period", "PT1S", DYNAMIC, D, 0.1, PERIOD_HIGH, "how often a node shows that it lives"),
     INTEGER("evs.max_install_timeouts", "3", DYNAMIC, I, 0, INT32_HIGH - 1, "membership attempts before giving up"),
@@ -61,7 +69,8 @@ const struct xb_option_definition xb_option_table[] = {
     BOOL("evs.use_aggregate", "true", DYNAMIC, B, "pack small messages together"),
     INTEGER("evs.user_send_window", "2", DYNAMIC, I, 1, INT64_HIGH, "messages in flight a node, of the application"),
     INTEGER("evs.version", "1", DYNAMIC, R, 0, 1, "highest EVS version offered"),
-    PERIOD("evs.view_forget_timeout", "PT24H", FIXED, D | R, 1, PERIOD_HIGH, "how long past views and evictions are remembered"),
+    PERIOD("evs.view_forget_timeout", "PT24H", FIXED, D | R, 1, PERIOD_HIGH,
+           "how long past views and evictions are remembered"),
     STRING("gcache.dir", "", FIXED, R, "directory of the history; empty: base_dir"),
     SIZE("gcache.keep_pages_size", "0", DYNAMIC, I, 0, INT64_HIGH, "size of history pages to keep"),
     SIZE("gcache.mem_size", "0", DYNAMIC, I, 0, INT64_HIGH, "size of the history in memory"),
@@ -79,29 +88,35 @@ const struct xb_option_definition xb_option_table[] = {
     BOOL("gcs.fc_single_primary", "no", FIXED, R | B, "do not scale gcs.fc_limit with the number of nodes"),
     SIZE("gcs.max_packet_size", "64500", FIXED, I, 0, INT32_HIGH, "upper bound of a group message"),
     DOUBLE("gcs.max_throttle", "0.25", DYNAMIC, D, 0, 0.999999999, "least rate while a state transfer runs"),
-    SIZE("gcs.recv_q_hard_limit", "9223372036854775807", DYNAMIC, I, 1, INT64_HIGH, "bytes queued in a state transfer before it is given up"),
-    DOUBLE("gcs.recv_q_soft_limit", "0.25", DYNAMIC, D, 0, 0.999999999, "part of the hard limit at which throttling begins"),
+    SIZE("gcs.recv_q_hard_limit", "9223372036854775807", DYNAMIC, I, 1, INT64_HIGH,
+         "bytes queued in a state transfer before it is given up"),
+    DOUBLE("gcs.recv_q_soft_limit", "0.25", DYNAMIC, D, 0, 0.999999999,
+           "part of the hard limit at which throttling begins"),
     BOOL("gcs.stateless", NULL, FIXED, R | B, "this node holds no state"),
     BOOL("gcs.sync_donor", "no", DYNAMIC, B, "a donor takes part in flow control"),
     SIZE("gcs.vote_policy", NULL, FIXED, R | I, 0, 254, "inconsistency votes: 0 majority, n: n successes win"),
     STRING("gmcast.group", NULL, FIXED, R, "name of the cluster"),
-    HIDDEN("gmcast.isolate", NULL, INTEGER, TRIGGER, I, 0, 2, "1: cut all connections, 0: connect again, 2: leave by force"),
+    HIDDEN("gmcast.isolate", NULL, INTEGER, TRIGGER, I, 0, 2,
+           "1: cut all connections, 0: connect again, 2: leave by force"),
     STRING("gmcast.listen_addr", NULL, FIXED, R, "address of group communication"),
     STRING("gmcast.mcast_addr", "", FIXED, R, "UDP multicast: must be empty"),
     HIDDEN("gmcast.mcast_port", NULL, STRING, FIXED, R | I, 1, 0, "UDP multicast: no effect"),
     INTEGER("gmcast.mcast_ttl", "1", FIXED, R | I, 1, 255, "UDP multicast: no effect"),
     HIDDEN("gmcast.mira", NULL, INTEGER, DYNAMIC, I, 0, INT32_HIGH, "dial attempts for an address learnt from a peer"),
-    {"gmcast.peer_addr", NULL, XB_OPTION_STRING, XB_OPTION_TRIGGER, 0, false, 1, 0, "add:ssl://host:port or del:ssl://host:port"},
+    {"gmcast.peer_addr", NULL, XB_OPTION_STRING, XB_OPTION_TRIGGER, 0, false, 1, 0,
+     "add:ssl://host:port or del:ssl://host:port"},
     PERIOD("gmcast.peer_timeout", "PT3S", FIXED, R | D, 0.1, PERIOD_HIGH, "silence until a connection is dropped"),
     INTEGER("gmcast.segment", "0", FIXED, R | I, 0, 254, "data centre of this node"),
     PERIOD("gmcast.time_wait", "PT5S", FIXED, R | D, 0, PERIOD_HIGH, "how long a node that left is not dialled"),
     INTEGER("gmcast.version", "0", FIXED, R, 0, 0, "gmcast protocol: there is 0 only"),
     HIDDEN("ist.donate_to", NULL, STRING, DYNAMIC, 0, 1, 0,
-           "ours: hosts to which this node may be asked to stream, comma separated; members: those of the group; empty: all"),
+           "ours: hosts to which this node may be asked to stream, comma separated; members: those of the group; "
+           "empty: all"),
     HIDDEN("ist.keep_keys", NULL, BOOL, FIXED, R | B, 1, 0, "ignored, keys are always sent: joiners need them"),
     STRING("ist.recv_addr", NULL, FIXED, R, "address told to the donor"),
     STRING("ist.recv_bind", NULL, FIXED, R, "address to listen on for a donor"),
-    PERIOD("pc.announce_timeout", "PT3S", FIXED, R | D, 0, PERIOD_HIGH, "how long to look for peers before being alone"),
+    PERIOD("pc.announce_timeout", "PT3S", FIXED, R | D, 0, PERIOD_HIGH,
+           "how long to look for peers before being alone"),
     {"pc.bootstrap", NULL, XB_OPTION_STRING, XB_OPTION_TRIGGER, B, false, ANY, "make this component primary"},
     BOOL("pc.checksum", "false", FIXED, B, "checksum in PC messages"),
     BOOL("pc.ignore_quorum", "false", DYNAMIC, B, "stay primary without quorum: data will diverge"),

@@ -139,8 +139,11 @@ const char *xb_format_period(int64_t value_ns, char text[XB_PERIOD_TEXT_SIZE]) {
         char name;
         int64_t ns;
         bool is_time;
-    } units[] = {{'Y', 360 * DAY_NS, false}, {'M', 30 * DAY_NS, false},       {'D', DAY_NS, false},
-                 {'H', 3600 * XB_SECOND, true}, {'M', 60 * XB_SECOND, true}};
+    } units[] = {{'Y', 360 * DAY_NS, false},
+                 {'M', 30 * DAY_NS, false},
+                 {'D', DAY_NS, false},
+                 {'H', 3600 * XB_SECOND, true},
+                 {'M', 60 * XB_SECOND, true}};
     char *c = text + sprintf(text, "P");
     bool has_t = false;
     for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++) {

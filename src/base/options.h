@@ -22,14 +22,14 @@ enum xb_option_type {
     XB_OPTION_AUTO_SIZE,      /* the same, or "auto" */
     XB_OPTION_MASK,           /* hexadecimal (type H) */
     XB_OPTION_DOUBLE,
-    XB_OPTION_PERIOD          /* ISO 8601 or plain seconds (type P) */
+    XB_OPTION_PERIOD /* ISO 8601 or plain seconds (type P) */
 };
 
 enum xb_option_dynamic {
-    XB_OPTION_FIXED,    /* not changeable at run time */
-    XB_OPTION_STORED,   /* accepted and shown, effective at the next start */
-    XB_OPTION_DYNAMIC,  /* changeable, takes effect at once */
-    XB_OPTION_TRIGGER   /* does something when set, is not stored */
+    XB_OPTION_FIXED,   /* not changeable at run time */
+    XB_OPTION_STORED,  /* accepted and shown, effective at the next start */
+    XB_OPTION_DYNAMIC, /* changeable, takes effect at once */
+    XB_OPTION_TRIGGER  /* does something when set, is not stored */
 };
 
 enum xb_option_flags {

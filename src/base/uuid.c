@@ -51,9 +51,8 @@ void xb_uuid_set_incarnation(struct xb_uuid *uuid, uint16_t incarnation) {
 
 const char *xb_uuid_format(const struct xb_uuid *uuid, char text[XB_UUID_TEXT_SIZE]) {
     const uint8_t *b = uuid->bytes;
-    snprintf(text, XB_UUID_TEXT_SIZE,
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4],
-             b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+    snprintf(text, XB_UUID_TEXT_SIZE, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+             b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
     return text;
 }
 

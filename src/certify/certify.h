@@ -42,13 +42,13 @@
 struct certify;
 
 struct certify_config {
-    uint64_t hash_secret[2];  /* random: keeps clients from flooding buckets (spec 06 section 25.8) */
-    bool is_optimistic_pa;    /* cert.optimistic_pa */
-    bool logs_conflicts;      /* cert.log_conflicts; rate-limited */
+    uint64_t hash_secret[2]; /* random: keeps clients from flooding buckets (spec 06 section 25.8) */
+    bool is_optimistic_pa;   /* cert.optimistic_pa */
+    bool logs_conflicts;     /* cert.log_conflicts; rate-limited */
 };
 
 struct certify *certify_new(const struct certify_config *config, const struct xb_log *log); /* NULL: no memory */
-void certify_free(struct certify *certify); /* tickets end with it */
+void certify_free(struct certify *certify);                                                 /* tickets end with it */
 
 void certify_set_optimistic_pa(struct certify *certify, bool is_on);
 void certify_set_log_conflicts(struct certify *certify, bool is_on);
@@ -105,10 +105,10 @@ struct certify_ticket;
 
 struct certify_result {
     bool is_passed;
-    bool is_skip;               /* cache entry gets the skip mark: failed, and not an NBO end */
+    bool is_skip; /* cache entry gets the skip mark: failed, and not an NBO end */
     enum certify_reason reason;
-    int64_t depends;            /* < seqno, also when failed; -1: none */
-    int64_t nbo_ended;          /* start seqno of the NBO that this event ends effectively, else -1 */
+    int64_t depends;   /* < seqno, also when failed; -1: none */
+    int64_t nbo_ended; /* start seqno of the NBO that this event ends effectively, else -1 */
     struct certify_conflict conflict;
     struct certify_ticket *ticket; /* to be given to certify_finish exactly once; NULL from IST and for placeholders */
 };
@@ -163,14 +163,14 @@ bool certify_purge_more(struct certify *certify); /* -> is there still more? */
 /* ---- for status; any thread ---- */
 
 struct certify_stats { /* totals since certify_new: averages are differences of sums over differences of counts */
-    int64_t passed;              /* count for deps_distance_sum */
-    int64_t deps_distance_sum;   /* of seqno - depends */
-    int64_t intervals;           /* count for interval_sum: those from the group */
-    int64_t interval_sum;        /* of seqno - last seen - 1 */
+    int64_t passed;    /* count for deps_distance_sum */
+    int64_t deps_distance_sum; /* of seqno - depends */
+    int64_t intervals;         /* count for interval_sum: those from the group */
+    int64_t interval_sum;      /* of seqno - last seen - 1 */
     int64_t failed;
-    int64_t index_size;          /* distinct keys in the index after the last pass */
-    int64_t length;              /* write sets in the map */
-    int64_t nbo_count;           /* running NBOs: no SST is donated while there are any */
+    int64_t index_size; /* distinct keys in the index after the last pass */
+    int64_t length;     /* write sets in the map */
+    int64_t nbo_count;  /* running NBOs: no SST is donated while there are any */
 };
 void certify_get_stats(const struct certify *certify, struct certify_stats *stats);
 

@@ -48,8 +48,8 @@ struct key_index {
     uint32_t **segments; /* of buckets */
     size_t bucket_count, segment_count, segment_capacity;
     size_t bucket_room; /* buckets that the segments have room for */
-    uint32_t low_mask; /* 2^k - 1, where 2^k <= bucket_count < 2^(k+1) */
-    size_t count;      /* entries in use */
+    uint32_t low_mask;  /* 2^k - 1, where 2^k <= bucket_count < 2^(k+1) */
+    size_t count;       /* entries in use */
     struct key_chunk *chunks;
     size_t chunk_count, chunk_capacity;
     uint32_t open_chunk;   /* head of the chunks with free entries */

@@ -42,7 +42,8 @@ int cli_trouble(int code, const char *format, ...) __attribute__((format(printf,
 /* A line of progress at once, unless the answer is to be JSON. */
 void cli_progress(const struct cli_common *common, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Looks until `look` returns 0, or limit_ms are over: nothing tells when another machine is ready, it can only be asked.
+/* Looks until `look` returns 0, or limit_ms are over: nothing tells when another machine is ready, it can only be
+ * asked.
  * -> 0, or what it returned last, with its *error */
 int cli_await(int (*look)(void *ctx, struct xb_error *error), void *ctx, int64_t limit_ms, struct xb_error *error);
 

@@ -23,9 +23,12 @@
 
 static uint32_t flag_of(enum datagram_checksum checksum) {
     switch (checksum) {
-    case DATAGRAM_CHECKSUM_CRC32: return FLAG_CRC32;
-    case DATAGRAM_CHECKSUM_CRC32C: return FLAG_CRC32C;
-    case DATAGRAM_CHECKSUM_NONE: break;
+    case DATAGRAM_CHECKSUM_CRC32:
+        return FLAG_CRC32;
+    case DATAGRAM_CHECKSUM_CRC32C:
+        return FLAG_CRC32C;
+    case DATAGRAM_CHECKSUM_NONE:
+        break;
     }
     return 0;
 }
@@ -49,8 +52,7 @@ void datagram_seal(struct xb_buf *buf, enum datagram_checksum checksum) {
     xb_store_le(header + 4, crc, 4);
 }
 
-int datagram_parse(const uint8_t *data, size_t size, const uint8_t **body, size_t *body_size,
-                   struct xb_error *error) {
+int datagram_parse(const uint8_t *data, size_t size, const uint8_t **body, size_t *body_size, struct xb_error *error) {
     struct xb_reader r = xb_reader_init(data, size);
     uint32_t word = xb_read_u32(&r);
     uint32_t crc = xb_read_u32(&r);
@@ -58,8 +60,10 @@ int datagram_parse(const uint8_t *data, size_t size, const uint8_t **body, size_
 
     uint32_t length = word & LENGTH_MASK;
     if (word & (VERSION_MASK | FLAGS_RESERVED))
-        return xb_fail(error, -EPROTO, "malformed datagram header %08" PRIx32 " (version or flags): corrupt message, "
-                       "port scanner, or TLS on one side only", word);
+        return xb_fail(error, -EPROTO,
+                       "malformed datagram header %08" PRIx32 " (version or flags): corrupt message, "
+                       "port scanner, or TLS on one side only",
+                       word);
     if (length == 0) return xb_fail(error, -EPROTO, "datagram without body");
     if (length > DATAGRAM_BODY_MAX)
         return xb_fail(error, -EPROTO, "datagram of %" PRIu32 " bytes, the limit is %d", length, DATAGRAM_BODY_MAX);

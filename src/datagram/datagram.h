@@ -26,7 +26,6 @@ void datagram_seal(struct xb_buf *buf, enum datagram_checksum checksum);
  *    0 if more bytes are needed; -EPROTO with *error for a malformed header, an empty body or a wrong checksum.
  * The flags of the datagram decide which checksum is verified.
  */
-int datagram_parse(const uint8_t *data, size_t size, const uint8_t **body, size_t *body_size,
-                   struct xb_error *error);
+int datagram_parse(const uint8_t *data, size_t size, const uint8_t **body, size_t *body_size, struct xb_error *error);
 
 #endif

@@ -2,8 +2,9 @@
 /*
  * Local causal messages (spec 03 section 8.4): a read that must see everything delivered anywhere before it was issued.
  * What was delivered anywhere has been acknowledged by this node, so it is enough to wait until the present aru is
- * safe. The same of what this node has sent itself: nobody may be waiting for it (rollback fragments), but who reads here
- * next expects it. A probe, sent at least once in evs.causal_keepalive_period, makes sure that the view still holds.
+ * safe. The same of what this node has sent itself: nobody may be waiting for it (rollback fragments), but who reads
+ * here next expects it. A probe, sent at least once in evs.causal_keepalive_period, makes sure that the view still
+ * holds.
  */
 #include "evs/internal.h"
 
@@ -25,8 +26,12 @@ int evs_causal_submit(struct evs *evs, struct xb_buf *buf, uint8_t user_type) {
 void evs_causal_release(struct evs *evs, int64_t up_to) {
     while (evs->causal.count && evs_queue_at(&evs->causal, 0)->seq <= up_to) {
         struct evs_queued item = evs_queue_pop(&evs->causal);
-        struct evs_message message = {.source = evs->uuid, .view = evs->view, .user_type = item.user_type,
-                                      .order = EVS_LOCAL_CAUSAL, .seq = item.seq, .payload = xb_buf_data(item.buf),
+        struct evs_message message = {.source = evs->uuid,
+                                      .view = evs->view,
+                                      .user_type = item.user_type,
+                                      .order = EVS_LOCAL_CAUSAL,
+                                      .seq = item.seq,
+                                      .payload = xb_buf_data(item.buf),
                                       .size = item.size};
         evs->upcalls++;
         evs->up.message(evs->up.ctx, &message, evs->now_ns);

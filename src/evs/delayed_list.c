@@ -139,8 +139,8 @@ size_t evs_delayed_list(const struct evs *evs, char *text, size_t size) {
         const struct evs_delayed *e = &evs->delayed[i];
         char address[128] = "";
         if (evs->down.address) evs->down.address(evs->down.ctx, &e->uuid, address, sizeof(address));
-        int n = snprintf(text + used, size - used, "%s%s:%s:%u", i ? "," : "", XB_UUID_TEXT(&e->uuid), address,
-                         e->count);
+        int n =
+            snprintf(text + used, size - used, "%s%s:%s:%u", i ? "," : "", XB_UUID_TEXT(&e->uuid), address, e->count);
         used += n > 0 ? (size_t)n : 0;
     }
     return used < size ? used : size ? size - 1 : 0;

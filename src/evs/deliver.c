@@ -17,8 +17,11 @@ static void pass_up(struct evs *evs, struct evs_message *message, const uint8_t 
 /* The slot is a copy: the upper layer may send from inside, and the ring may move. Its buffer stays until the message
  * is marked as delivered. */
 static void deliver_slot(struct evs *evs, struct evs_slot slot, size_t rank, int64_t seq) {
-    struct evs_message message = {.source = evs->members[rank], .view = evs->view, .user_type = slot.user_type,
-                                  .order = (enum evs_order)slot.order, .seq = seq};
+    struct evs_message message = {.source = evs->members[rank],
+                                  .view = evs->view,
+                                  .user_type = slot.user_type,
+                                  .order = (enum evs_order)slot.order,
+                                  .seq = seq};
     const uint8_t *payload = slot.buf ? slot.buf->mem + slot.offset : NULL;
     evs_debug(evs, EVS_DEBUG_DELIVERY, "evs: %s delivers %lld of %s, order %d, %u bytes", XB_UUID_SHORT(&evs->uuid),
               (long long)seq, XB_UUID_SHORT(&evs->members[rank]), slot.order, (unsigned)slot.size);

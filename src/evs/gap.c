@@ -105,8 +105,7 @@ static void on_acknowledgement(struct evs *evs, struct evs_node *p, const struct
     if (!xb_uuid_is_nil(&m->origin)) on_request(evs, p, h, m);
     if (evs->install) return;
     /* It has sent more than was received: the tail was lost. */
-    if (m->seq >= rank->lu && m->seq <= evs->map.safe + EVS_AHEAD_MAX)
-        evs_request(evs, &p->uuid, p, rank->lu, m->seq);
+    if (m->seq >= rank->lu && m->seq <= evs->map.safe + EVS_AHEAD_MAX) evs_request(evs, &p->uuid, p, rank->lu, m->seq);
     /* What it has sent it does not follow up at once, whatever MSG_MORE said. */
     if (rank->hs > evs->own_last && evs->complete_to < rank->hs) evs->complete_to = rank->hs;
 }

@@ -12,9 +12,15 @@
 
 /* Section 9.5: what I know about q. */
 static void fill_entry(const struct evs *evs, const struct evs_node *q, struct evs_entry *e) {
-    *e = (struct evs_entry){.uuid = q->uuid, .is_operational = q->is_operational, .is_suspected = q->is_suspected,
-                            .is_evicted = evs_is_evicted(evs, &q->uuid), .leave_seq = -1, .view = view_id_nil,
-                            .safe = -1, .lu = -1, .hs = -1};
+    *e = (struct evs_entry){.uuid = q->uuid,
+                            .is_operational = q->is_operational,
+                            .is_suspected = q->is_suspected,
+                            .is_evicted = evs_is_evicted(evs, &q->uuid),
+                            .leave_seq = -1,
+                            .view = view_id_nil,
+                            .safe = -1,
+                            .lu = -1,
+                            .hs = -1};
     const struct evs_entry *own = NULL;
     if (q == evs->me) {
         e->view = evs->view;
@@ -83,8 +89,13 @@ struct evs_report *evs_report_build(struct evs *evs, enum evs_type type, uint8_t
     }
     for (size_t i = 0; i < evs->evicted_count; i++) {
         if (evs_node_find(evs, &evs->evicted[i].uuid)) continue;
-        m->entries[m->count++] = (struct evs_entry){.uuid = evs->evicted[i].uuid, .is_evicted = true, .leave_seq = -1,
-                                                    .view = view_id_nil, .safe = -1, .lu = -1, .hs = -1};
+        m->entries[m->count++] = (struct evs_entry){.uuid = evs->evicted[i].uuid,
+                                                    .is_evicted = true,
+                                                    .leave_seq = -1,
+                                                    .view = view_id_nil,
+                                                    .safe = -1,
+                                                    .lu = -1,
+                                                    .hs = -1};
     }
     qsort(m->entries, m->count, sizeof(m->entries[0]), compare_entries);
     return m;
@@ -146,8 +157,8 @@ static void send_join(struct evs *evs) {
     struct xb_writer w = xb_writer_init(xb_buf_data(buf), buf->size);
     evs_report_write(&w, m);
     evs->stats.sent_join++;
-    evs_debug(evs, EVS_DEBUG_JOIN, "evs: %s sends JOIN: in %s, %u nodes, safe %lld, aru %lld", XB_UUID_SHORT(&evs->uuid),
-              VIEW_ID_TEXT(&m->h.view), m->count, (long long)m->seq, (long long)m->aru);
+    evs_debug(evs, EVS_DEBUG_JOIN, "evs: %s sends JOIN: in %s, %u nodes, safe %lld, aru %lld",
+              XB_UUID_SHORT(&evs->uuid), VIEW_ID_TEXT(&m->h.view), m->count, (long long)m->seq, (long long)m->aru);
     evs_transmit(evs, buf, NULL);
     free(evs->join_sent);
     evs->join_sent = copy;
@@ -178,7 +189,9 @@ static bool is_to_propose(struct evs *evs) {
     if (proposer)
         evs_debug(evs, EVS_DEBUG_CONSENSUS, "evs: %s of %zu known: %s proposes%s", XB_UUID_SHORT(&evs->uuid),
                   evs->known_count, XB_UUID_SHORT(&proposer->uuid),
-                  proposer != evs->me ? "" : is_consensus ? ", all agree" : ", not all agree yet");
+                  proposer != evs->me ? ""
+                  : is_consensus      ? ", all agree"
+                                      : ", not all agree yet");
     if (!is_consensus) {
         evs->strangers_ns = XB_NEVER;
         return false;

@@ -43,7 +43,10 @@ int evs_map_reset(struct evs_map *map, size_t n) {
     }
     for (size_t i = 0; i < n; i++) {
         struct evs_rank *rank = &ranks[i];
-        *rank = (struct evs_rank){.lu = 0, .hs = -1, .safe = -1, .slots = i < map->n ? rank->slots : NULL,
+        *rank = (struct evs_rank){.lu = 0,
+                                  .hs = -1,
+                                  .safe = -1,
+                                  .slots = i < map->n ? rank->slots : NULL,
                                   .capacity = i < map->n ? rank->capacity : 0};
     }
     *map = (struct evs_map){.ranks = ranks, .n = n, .aru = -1, .safe = -1, .max_hs = -1};
@@ -67,8 +70,7 @@ int evs_map_reserve(struct evs_map *map, size_t r, int64_t last) {
     while (capacity < needed) capacity *= 2;
     struct evs_slot *slots = calloc(capacity, sizeof(*slots));
     if (!slots) return -ENOMEM;
-    for (int64_t seq = map->base; seq <= rank->hs; seq++)
-        slots[(uint64_t)seq & (capacity - 1)] = *slot_at(rank, seq);
+    for (int64_t seq = map->base; seq <= rank->hs; seq++) slots[(uint64_t)seq & (capacity - 1)] = *slot_at(rank, seq);
     free(rank->slots);
     rank->slots = slots;
     rank->capacity = capacity;

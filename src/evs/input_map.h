@@ -20,7 +20,7 @@
 enum evs_slot_state { EVS_SLOT_EMPTY = 0, EVS_SLOT_PENDING, EVS_SLOT_DELIVERED };
 
 struct evs_slot {
-    struct xb_buf *buf; /* a reference; NULL: no payload */
+    struct xb_buf *buf;    /* a reference; NULL: no payload */
     uint32_t offset, size; /* of the payload in buf->mem */
     int64_t fifo_seq, aru;
     int64_t created_ns; /* own messages: when sent */

@@ -84,8 +84,7 @@ void evs_install_propose(struct evs *evs) {
     m->install_view = (struct view_id){.type = VIEW_REG, .uuid = evs->uuid, .seq = seq};
     evs->proposed_seq = seq;
     evs->attempt++;
-    evs_debug(evs, EVS_DEBUG_INSTALL, "evs: %s proposes %s", XB_UUID_SHORT(&evs->uuid),
-              VIEW_ID_TEXT(&m->install_view));
+    evs_debug(evs, EVS_DEBUG_INSTALL, "evs: %s proposes %s", XB_UUID_SHORT(&evs->uuid), VIEW_ID_TEXT(&m->install_view));
     send_install(evs, m);
     accept(evs, evs->me, m);
 }

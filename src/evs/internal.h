@@ -30,21 +30,21 @@
 #include <errno.h>
 
 #define EVS_KNOWN_MAX 256
-#define EVS_EVICTED_MAX 128        /* with the known nodes they fit in one INSTALL */
-#define EVS_BOOK_MAX 4096          /* views remembered */
-#define EVS_AHEAD_MAX (1 << 20)    /* seqs beyond safe that anybody may use or ask for (section 18.7) */
+#define EVS_EVICTED_MAX 128     /* with the known nodes they fit in one INSTALL */
+#define EVS_BOOK_MAX 4096       /* views remembered */
+#define EVS_AHEAD_MAX (1 << 20) /* seqs beyond safe that anybody may use or ask for (section 18.7) */
 #define EVS_QUEUE_BYTES_MAX (1 << 20)
 #define EVS_QUIET_BYTES_MAX 131072 /* a message without MSG_MORE at least this often (section 4) */
 #define EVS_RUNS_MAX 32            /* missing runs asked for at a time */
 #define EVS_JOBS_MAX 32            /* retransmissions in progress */
 #define EVS_JOB_BURST_BYTES (512 * 1024)
 #define EVS_JOB_SLICE_BYTES (256 * 1024)
-#define EVS_UNSETTLED_MAX 64       /* messages handled before they are answered at the latest */
-#define EVS_JOIN_BURST 6           /* JOINs sent without delay, then one per EVS_JOIN_PERIOD_NS (section 18.3) */
+#define EVS_UNSETTLED_MAX 64 /* messages handled before they are answered at the latest */
+#define EVS_JOIN_BURST 6     /* JOINs sent without delay, then one per EVS_JOIN_PERIOD_NS (section 18.3) */
 
 #define EVS_JOB_PERIOD_NS (5 * XB_MS)
 #define EVS_JOIN_PERIOD_NS (20 * XB_MS)
-#define EVS_JOIN_REPEAT_NS (100 * XB_MS)    /* first repetition of an unanswered JOIN; then 3 times as long each */
+#define EVS_JOIN_REPEAT_NS (100 * XB_MS) /* first repetition of an unanswered JOIN; then 3 times as long each */
 #define EVS_ANNOUNCE_PERIOD_NS (500 * XB_MS)
 #define EVS_REQUEST_PERIOD_NS (100 * XB_MS) /* for the messages of one origin */
 #define EVS_PROBE_NS (30 * XB_MS)           /* section 18.13 */
@@ -57,18 +57,18 @@
 #define EVS_LONG_AGO (INT64_MIN / 2)
 
 enum evs_debug { /* bits of evs.debug_log_mask (section 12) */
-    EVS_DEBUG_STATE = 0x1,
-    EVS_DEBUG_TIMERS = 0x2,
-    EVS_DEBUG_CONSENSUS = 0x4,
-    EVS_DEBUG_USER = 0x8,
-    EVS_DEBUG_DELEGATE = 0x10,
-    EVS_DEBUG_GAP = 0x20,
-    EVS_DEBUG_JOIN = 0x40,
-    EVS_DEBUG_INSTALL = 0x80,
-    EVS_DEBUG_LEAVE = 0x100,
-    EVS_DEBUG_FOREIGN = 0x200,
-    EVS_DEBUG_RETRANS = 0x400,
-    EVS_DEBUG_DELIVERY = 0x800
+                 EVS_DEBUG_STATE = 0x1,
+                 EVS_DEBUG_TIMERS = 0x2,
+                 EVS_DEBUG_CONSENSUS = 0x4,
+                 EVS_DEBUG_USER = 0x8,
+                 EVS_DEBUG_DELEGATE = 0x10,
+                 EVS_DEBUG_GAP = 0x20,
+                 EVS_DEBUG_JOIN = 0x40,
+                 EVS_DEBUG_INSTALL = 0x80,
+                 EVS_DEBUG_LEAVE = 0x100,
+                 EVS_DEBUG_FOREIGN = 0x200,
+                 EVS_DEBUG_RETRANS = 0x400,
+                 EVS_DEBUG_DELIVERY = 0x800
 };
 
 #define evs_debug(evs, mask, ...)                                                                                      \
@@ -88,15 +88,15 @@ struct evs_node { /* a known node (section 5) */
     int64_t leave_told_ns;
     struct evs_delayed_message *delayed; /* its last DELAYED_LIST */
     int64_t delayed_ns;
-    int64_t progress_ns; /* last message that advanced something */
-    int64_t seen_ns;     /* last direct message */
-    int64_t request_ns;  /* last request for its messages */
-    int64_t push_ns;     /* last time it was sent what it lacks */
+    int64_t progress_ns;      /* last message that advanced something */
+    int64_t seen_ns;          /* last direct message */
+    int64_t request_ns;       /* last request for its messages */
+    int64_t push_ns;          /* last time it was sent what it lacks */
     int64_t ignores_since_ns; /* its JOINs do not list me; XB_NEVER: they do */
     int64_t fifo_seq;
     struct view_id early_commit_view, early_install_view; /* nil view: none (section 18.2) */
     int64_t early_commit_seq;
-    bool is_refused; /* hint of the transport: the process is gone (section 18.8) */
+    bool is_refused;                     /* hint of the transport: the process is gone (section 18.8) */
     int64_t refused_ns, refused_ripe_ns; /* when it came, when it becomes a suspicion */
 };
 
@@ -157,16 +157,16 @@ struct evs {
     struct evs_queue queue;
     struct evs_queue causal;
     int64_t causal_probe_ns;
-    int64_t sent_ns;      /* when own_last advanced last */
-    int64_t acked;        /* highest own aru told to all */
-    int64_t complete_to;  /* own sequence is to be completed up to here */
-    unsigned unsettled;   /* messages handled since evs_settle */
+    int64_t sent_ns;     /* when own_last advanced last */
+    int64_t acked;       /* highest own aru told to all */
+    int64_t complete_to; /* own sequence is to be completed up to here */
+    unsigned unsettled;  /* messages handled since evs_settle */
 
     /* membership */
     struct evs_book old_views, met_views;
     uint32_t top_view_seq, attempt;
-    uint32_t proposed_seq; /* highest view seq that I have proposed */
-    struct evs_report *install; /* accepted INSTALL */
+    uint32_t proposed_seq;        /* highest view seq that I have proposed */
+    struct evs_report *install;   /* accepted INSTALL */
     struct evs_report *join_sent; /* as last broadcast since GATHER began */
     bool is_join_wanted;          /* to be told even if it is the same */
     int join_tokens;
@@ -259,7 +259,7 @@ void evs_leave_send(struct evs *evs);
 void evs_leave_tell(struct evs *evs, struct evs_node *q); /* another node's, in a DELEGATE */
 int evs_join_receive(struct evs *evs, struct evs_node *p, const struct evs_header *h, struct xb_reader *r);
 int evs_join_handle(struct evs *evs, struct evs_node *p, struct evs_report *m); /* takes m */
-bool evs_is_hearsay(const struct evs *evs, const struct evs_entry *e); /* not to be made known */
+bool evs_is_hearsay(const struct evs *evs, const struct evs_entry *e);          /* not to be made known */
 int evs_install_receive(struct evs *evs, struct evs_node *p, const struct evs_header *h, struct xb_reader *r);
 void evs_install_propose(struct evs *evs);
 void evs_install_repeat(struct evs *evs);
@@ -285,12 +285,12 @@ bool evs_request(struct evs *evs, const struct xb_uuid *target, struct evs_node 
 void evs_serve(struct evs *evs, const struct xb_uuid *to, const struct evs_node *origin, int64_t lu, int64_t hs);
 void evs_serve_jobs(struct evs *evs);
 void evs_ask_missing(struct evs *evs);
-void evs_push_own(struct evs *evs);                                           /* LEAVING */
+void evs_push_own(struct evs *evs);                         /* LEAVING */
 void evs_push_remains(struct evs *evs, struct evs_node *p); /* of dead nodes */
 
 /* gather.c */
 void evs_gather_step(struct evs *evs);
-void evs_announce(struct evs *evs); /* JOINING: the JOIN of a node that knows nobody */
+void evs_announce(struct evs *evs);     /* JOINING: the JOIN of a node that knows nobody */
 void evs_join_refresh(struct evs *evs); /* own stored JOIN tells the present state */
 struct evs_report *evs_report_build(struct evs *evs, enum evs_type type, uint8_t flags);
 /* consensus.c */

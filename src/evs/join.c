@@ -109,8 +109,8 @@ int evs_join_handle(struct evs *evs, struct evs_node *p, struct evs_report *m) {
     p = evs_node_find(evs, &m->h.source);
     if (!p) goto drop;
     evs_debug(evs, EVS_DEBUG_JOIN, "evs: %s has JOIN of %s: in %s, %u nodes, safe %lld, aru %lld",
-              XB_UUID_SHORT(&evs->uuid), XB_UUID_SHORT(&p->uuid), VIEW_ID_TEXT(&m->h.view), m->count,
-              (long long)m->seq, (long long)m->aru);
+              XB_UUID_SHORT(&evs->uuid), XB_UUID_SHORT(&p->uuid), VIEW_ID_TEXT(&m->h.view), m->count, (long long)m->seq,
+              (long long)m->aru);
     if (p->rank >= 0 && !evs_is_current(evs, &m->h.view)) {
         evs_node_exclude(evs, p); /* it moved on without me */
         goto drop;

@@ -59,8 +59,8 @@ int evs_set_options(struct evs *evs, const struct evs_options *o, int64_t now_ns
     if (evs->state != EVS_JOINING &&
         (o->suspect_timeout_ns != old.suspect_timeout_ns || o->inactive_timeout_ns != old.inactive_timeout_ns))
         evs->check_ns = now_ns + o->inactive_check_period_ns;
-    if (evs->retrans_ns != XB_NEVER && (o->keepalive_period_ns != old.keepalive_period_ns ||
-                                        o->join_retrans_period_ns != old.join_retrans_period_ns))
+    if (evs->retrans_ns != XB_NEVER &&
+        (o->keepalive_period_ns != old.keepalive_period_ns || o->join_retrans_period_ns != old.join_retrans_period_ns))
         evs_arm_retrans(evs);
     if (is_install_timeout_new && evs->install_timer_ns != XB_NEVER)
         evs->install_timer_ns = now_ns + o->install_timeout_ns;

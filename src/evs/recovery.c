@@ -27,9 +27,13 @@ bool evs_request(struct evs *evs, const struct xb_uuid *target, struct evs_node 
 static void send_own(struct evs *evs, const struct xb_uuid *to, const struct evs_slot *slot, int64_t seq) {
     struct xb_buf *buf = evs_new_buf(EVS_HEADER_SIZE + EVS_USER_FIELDS_SIZE + slot->size);
     if (!buf) return;
-    struct evs_header h = {.type = EVS_TYPE_USER, .order = slot->order,
-                           .flags = (uint8_t)(EVS_FLAG_RETRANS | slot->flags), .version = evs->options.version,
-                           .fifo_seq = slot->fifo_seq, .source = evs->uuid, .view = evs->view};
+    struct evs_header h = {.type = EVS_TYPE_USER,
+                           .order = slot->order,
+                           .flags = (uint8_t)(EVS_FLAG_RETRANS | slot->flags),
+                           .version = evs->options.version,
+                           .fifo_seq = slot->fifo_seq,
+                           .source = evs->uuid,
+                           .view = evs->view};
     struct evs_user m = {.user_type = slot->user_type, .range = slot->range, .seq = seq, .aru = evs->map.aru};
     struct xb_writer w = xb_writer_init(xb_buf_data(buf), buf->size);
     evs_user_write(&w, &h, &m);
@@ -43,9 +47,12 @@ static void send_of_other(struct evs *evs, const struct xb_uuid *to, const struc
     struct xb_writer w;
     struct xb_buf *buf = evs_delegate_begin(evs, EVS_HEADER_SOURCE_SIZE + EVS_USER_FIELDS_SIZE + slot->size, &w);
     if (!buf) return;
-    struct evs_header h = {.type = EVS_TYPE_USER, .order = slot->order,
+    struct evs_header h = {.type = EVS_TYPE_USER,
+                           .order = slot->order,
                            .flags = (uint8_t)(EVS_FLAG_SOURCE | EVS_FLAG_RETRANS | slot->flags),
-                           .version = evs->options.version, .fifo_seq = slot->fifo_seq, .source = origin->uuid,
+                           .version = evs->options.version,
+                           .fifo_seq = slot->fifo_seq,
+                           .source = origin->uuid,
                            .view = evs->view};
     struct evs_user m = {.user_type = slot->user_type, .range = slot->range, .seq = seq, .aru = slot->aru};
     evs_user_write(&w, &h, &m);

@@ -41,9 +41,16 @@ static int send_user(struct evs *evs, const struct outgoing *out) {
     h.order = out->order;
     h.flags = (uint8_t)((is_more ? EVS_FLAG_MORE : 0) | (out->count > 1 ? EVS_FLAG_AGGREGATE : 0));
     evs->quiet_bytes = is_more ? evs->quiet_bytes + buf->size : 0;
-    struct evs_slot slot = {.buf = out->buf, .offset = buf->head, .size = buf->size, .fifo_seq = h.fifo_seq,
-                            .aru = evs->map.aru, .created_ns = evs->now_ns, .user_type = m.user_type,
-                            .order = h.order, .flags = h.flags & EVS_FLAG_AGGREGATE, .range = m.range};
+    struct evs_slot slot = {.buf = out->buf,
+                            .offset = buf->head,
+                            .size = buf->size,
+                            .fifo_seq = h.fifo_seq,
+                            .aru = evs->map.aru,
+                            .created_ns = evs->now_ns,
+                            .user_type = m.user_type,
+                            .order = h.order,
+                            .flags = h.flags & EVS_FLAG_AGGREGATE,
+                            .range = m.range};
     evs_map_insert(&evs->map, evs->own_rank, seq, &slot);
     evs->own_last = seq + m.range;
     evs_map_raise_safe(&evs->map, evs->own_rank, evs->map.aru);
@@ -93,9 +100,12 @@ static int send_aggregate(struct evs *evs, int64_t window, size_t count, size_t 
         const struct evs_queued *item = evs_queue_at(&evs->queue, i);
         evs_part_write(&w, item->user_type, xb_buf_data(item->buf), item->size);
     }
-    int result = send_user(evs, &(struct outgoing){.buf = buf, .user_type = EVS_FILLER,
-                                                   .order = evs_queue_at(&evs->queue, 0)->order, .window = window,
-                                                   .up_to = -1, .count = count});
+    int result = send_user(evs, &(struct outgoing){.buf = buf,
+                                                   .user_type = EVS_FILLER,
+                                                   .order = evs_queue_at(&evs->queue, 0)->order,
+                                                   .window = window,
+                                                   .up_to = -1,
+                                                   .count = count});
     if (result != EVS_SENT) xb_buf_unref(buf);
     return result;
 }
@@ -112,14 +122,19 @@ static int send_head(struct evs *evs, int64_t window) {
         return EVS_SENT;
     }
     const struct evs_queued *head = evs_queue_at(&evs->queue, 0);
-    int result = send_user(evs, &(struct outgoing){.buf = head->buf, .user_type = head->user_type, .order = head->order,
-                                                   .window = window, .up_to = -1, .count = 1});
+    int result = send_user(evs, &(struct outgoing){.buf = head->buf,
+                                                   .user_type = head->user_type,
+                                                   .order = head->order,
+                                                   .window = window,
+                                                   .up_to = -1,
+                                                   .count = 1});
     if (result == EVS_SENT) evs_queue_pop(&evs->queue);
     return result;
 }
 
 void evs_drain(struct evs *evs) {
-    while (evs->queue.count && send_head(evs, evs->options.send_window) == EVS_SENT) {}
+    while (evs->queue.count && send_head(evs, evs->options.send_window) == EVS_SENT) {
+    }
 }
 
 int evs_flush_queue(struct evs *evs) {
@@ -139,8 +154,11 @@ int evs_submit(struct evs *evs, struct xb_buf *buf, uint8_t user_type, enum evs_
     evs->stats.queued += (int64_t)evs->queue.count;
     evs->stats.submitted++;
     if (!evs->queue.count) {
-        int result = send_user(evs, &(struct outgoing){.buf = buf, .user_type = user_type, .order = (uint8_t)order,
-                                                       .window = evs->options.user_send_window, .up_to = -1});
+        int result = send_user(evs, &(struct outgoing){.buf = buf,
+                                                       .user_type = user_type,
+                                                       .order = (uint8_t)order,
+                                                       .window = evs->options.user_send_window,
+                                                       .up_to = -1});
         if (result == EVS_SENT) return 0;
     }
     struct evs_queued item = {.buf = buf, .user_type = user_type, .order = (uint8_t)order};
@@ -157,8 +175,8 @@ static void answer(struct evs *evs) {
         evs_complete(evs, evs->complete_to);
     }
     if (evs->state == EVS_GATHER) evs_gather_step(evs);
-    bool may_acknowledge = !evs->install && (evs->state == EVS_OPERATIONAL || evs->state == EVS_GATHER ||
-                                             evs->state == EVS_LEAVING);
+    bool may_acknowledge =
+        !evs->install && (evs->state == EVS_OPERATIONAL || evs->state == EVS_GATHER || evs->state == EVS_LEAVING);
     if (may_acknowledge && evs->acked < evs->map.aru) evs_gap_send_ack(evs);
 }
 

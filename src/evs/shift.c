@@ -235,7 +235,10 @@ void evs_shift_closed(struct evs *evs) {
     evs_deliver_trans(evs);
     evs_causal_release(evs, INT64_MAX);
     evs_set_state(evs, EVS_CLOSED);
-    struct evs_view nothing = {.id = view_id_nil, .members = lists.members, .joined = lists.joined, .left = lists.left,
+    struct evs_view nothing = {.id = view_id_nil,
+                               .members = lists.members,
+                               .joined = lists.joined,
+                               .left = lists.left,
                                .partitioned = lists.partitioned};
     evs_up_view(evs, &nothing);
 }

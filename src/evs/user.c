@@ -28,7 +28,8 @@ void evs_user_write(struct xb_writer *w, const struct evs_header *h, const struc
 bool evs_parts_are_ok(const uint8_t *payload, size_t size) {
     struct xb_reader r = xb_reader_init(payload, size);
     struct evs_part part;
-    while (evs_part_next(&r, &part)) {}
+    while (evs_part_next(&r, &part)) {
+    }
     return xb_reader_ok(&r);
 }
 
@@ -51,8 +52,12 @@ void evs_part_write(struct xb_writer *w, uint8_t user_type, const uint8_t *paylo
 /* Copies the message into the input map. Without memory it counts as lost: it is asked for again. */
 static void store(struct evs *evs, size_t rank, const struct evs_header *h, const struct evs_user *m) {
     if (evs_map_find(&evs->map, rank, m->seq) || evs_map_reserve(&evs->map, rank, m->seq + m->range)) return;
-    struct evs_slot slot = {.size = (uint32_t)m->size, .fifo_seq = h->fifo_seq, .aru = m->aru,
-                            .user_type = m->user_type, .order = h->order, .flags = h->flags & EVS_FLAG_AGGREGATE,
+    struct evs_slot slot = {.size = (uint32_t)m->size,
+                            .fifo_seq = h->fifo_seq,
+                            .aru = m->aru,
+                            .user_type = m->user_type,
+                            .order = h->order,
+                            .flags = h->flags & EVS_FLAG_AGGREGATE,
                             .range = m->range};
     if (m->size) {
         slot.buf = xb_buf_new(0, m->size);
@@ -84,8 +89,9 @@ int evs_user_receive(struct evs *evs, struct evs_node *p, const struct evs_heade
     struct evs_map *map = &evs->map;
     struct evs_rank *rank = &map->ranks[p->rank];
     if (m.seq > map->safe + EVS_AHEAD_MAX - m.range) return -EPROTO;
-    evs_debug(evs, EVS_DEBUG_USER, "evs: %s has %lld to %lld of %s, which has all up to %lld", XB_UUID_SHORT(&evs->uuid),
-              (long long)m.seq, (long long)m.seq + m.range, XB_UUID_SHORT(&p->uuid), (long long)m.aru);
+    evs_debug(evs, EVS_DEBUG_USER, "evs: %s has %lld to %lld of %s, which has all up to %lld",
+              XB_UUID_SHORT(&evs->uuid), (long long)m.seq, (long long)m.seq + m.range, XB_UUID_SHORT(&p->uuid),
+              (long long)m.aru);
 
     int64_t lu = rank->lu;
     if (m.seq >= lu) store(evs, (size_t)p->rank, h, &m);

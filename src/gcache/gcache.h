@@ -32,8 +32,8 @@
 #define GCACHE_HOLE_MAX (1 << 20)
 
 enum gcache_type { /* as in the file */
-    GCACHE_WRITESET = 0,
-    GCACHE_CCHANGE = 3
+                   GCACHE_WRITESET = 0,
+                   GCACHE_CCHANGE = 3
 };
 
 struct gcache;

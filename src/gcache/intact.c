@@ -36,7 +36,7 @@ static bool is_cchange_intact(int64_t seqno, const uint8_t *buf, size_t size) {
 }
 
 bool gcache_is_intact(const struct gcache *cache, int64_t seqno, enum gcache_type type, const void *buf, size_t size) {
-    bool is_intact = type == GCACHE_WRITESET ? is_writeset_header_intact(seqno, buf, size)
-                                             : is_cchange_intact(seqno, buf, size);
+    bool is_intact =
+        type == GCACHE_WRITESET ? is_writeset_header_intact(seqno, buf, size) : is_cchange_intact(seqno, buf, size);
     return is_intact && (!cache->is_payload_intact || cache->is_payload_intact(cache->ctx, type, buf, size));
 }

@@ -54,8 +54,8 @@ void index_clear(struct gcache_index *index); /* frees the slots, not the buffer
 struct gcache_header *index_find(const struct gcache_index *index, int64_t seqno);
 int index_insert(struct gcache_index *index, int64_t seqno, struct gcache_header *header); /* -EEXIST -ERANGE -ENOMEM */
 void index_replace(struct gcache_index *index, int64_t seqno, struct gcache_header *header); /* one that is there */
-struct gcache_header *index_take_lowest(struct gcache_index *index);  /* NULL: empty */
-struct gcache_header *index_take_highest(struct gcache_index *index); /* NULL: empty */
+struct gcache_header *index_take_lowest(struct gcache_index *index);                         /* NULL: empty */
+struct gcache_header *index_take_highest(struct gcache_index *index);                        /* NULL: empty */
 static inline bool index_is_empty(const struct gcache_index *index) {
     return index->low > index->high;
 }
@@ -124,9 +124,9 @@ struct gcache_page {
     char *path;
     uint8_t *map;
     size_t size, used, trimmed; /* trimmed: no ordered buffer lies below */
-    size_t buffer_count;    /* not free */
-    size_t unordered_count; /* of them without seqno */
-    int64_t seqno_max;      /* highest of its ordered ones */
+    size_t buffer_count;        /* not free */
+    size_t unordered_count;     /* of them without seqno */
+    int64_t seqno_max;          /* highest of its ordered ones */
 };
 
 struct gcache_pages {

@@ -46,8 +46,10 @@ static struct gcache_page *page_new(struct gcache *cache, size_t size) {
     if (fd >= 0) close(fd);
     if (page->map != MAP_FAILED) return page;
     if (!cache->is_disk_full_logged)
-        xb_log_warning(cache->log, "Cannot make history page '%s' of %zu bytes: %s. Buffers stay in memory until there "
-                       "is room", page->path ? page->path : cache->pages.dir, size, strerror(rc ? rc : errno));
+        xb_log_warning(cache->log,
+                       "Cannot make history page '%s' of %zu bytes: %s. Buffers stay in memory until there "
+                       "is room",
+                       page->path ? page->path : cache->pages.dir, size, strerror(rc ? rc : errno));
     cache->is_disk_full_logged = true;
     page_delete(page);
     return NULL;
@@ -63,8 +65,8 @@ static bool is_disk_tight(const char *dir, size_t more) {
 /* The readers are why history cannot be discarded: the slowest has to go when there is too much of it. */
 static void limit_readers(struct gcache *cache, size_t more) {
     int64_t limit = cache->reader_limit_bytes;
-    bool is_too_much = limit > 0 ? cache->pages.size_bytes + (int64_t)more > limit
-                                 : is_disk_tight(cache->pages.dir, more);
+    bool is_too_much =
+        limit > 0 ? cache->pages.size_bytes + (int64_t)more > limit : is_disk_tight(cache->pages.dir, more);
     if (is_too_much) readers_abort_slowest(cache);
 }
 

@@ -50,8 +50,8 @@ void readers_expel(struct gcache *cache, int64_t seqno) {
 struct gcache_reader *gcache_reader_open(struct gcache *cache, int64_t first, void (*on_abort)(void *ctx), void *ctx) {
     struct gcache_reader *reader = calloc(1, sizeof(*reader));
     if (!reader) return NULL;
-    *reader = (struct gcache_reader){
-        .cache = cache, .cursor = first, .pending = first, .on_abort = on_abort, .ctx = ctx};
+    *reader =
+        (struct gcache_reader){.cache = cache, .cursor = first, .pending = first, .on_abort = on_abort, .ctx = ctx};
     pthread_mutex_lock(&cache->mutex);
     bool is_there = index_find(&cache->index, first) != NULL;
     if (is_there) {

@@ -21,8 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int resize_file(struct gcache_ring *ring, const char *path, off_t old_size, off_t size,
-                       struct xb_error *error) {
+static int resize_file(struct gcache_ring *ring, const char *path, off_t old_size, off_t size, struct xb_error *error) {
     /* Room on the disk is taken now: a store into a mapped hole on a full disk would be a signal, not an error. */
     int rc = old_size != size && ftruncate(ring->fd, size) ? errno : posix_fallocate(ring->fd, 0, size);
     if (!rc) return 0;
@@ -30,8 +29,10 @@ static int resize_file(struct gcache_ring *ring, const char *path, off_t old_siz
         unlink(path);
     else if (ftruncate(ring->fd, old_size))
         xb_fail(error, -rc, "'%s' has lost its size", path);
-    return xb_fail(error, -rc, "Cannot make the history file '%s' %lld bytes large: %s. Free disk space, or lower "
-                   "gcache.size", path, (long long)size, strerror(rc));
+    return xb_fail(error, -rc,
+                   "Cannot make the history file '%s' %lld bytes large: %s. Free disk space, or lower "
+                   "gcache.size",
+                   path, (long long)size, strerror(rc));
 }
 
 int ring_open(struct gcache_ring *ring, const char *path, int64_t size_bytes, struct xb_error *error) {

@@ -13,29 +13,29 @@
 #include <stdint.h>
 
 enum gcs_node_state { /* spec 05 section 4.2, on the wire */
-    GCS_NODE_NON_PRIM = 0,
-    GCS_NODE_PRIM = 1,
-    GCS_NODE_JOINER = 2,
-    GCS_NODE_DONOR = 3,
-    GCS_NODE_JOINED = 4,
-    GCS_NODE_SYNCED = 5
+                      GCS_NODE_NON_PRIM = 0,
+                      GCS_NODE_PRIM = 1,
+                      GCS_NODE_JOINER = 2,
+                      GCS_NODE_DONOR = 3,
+                      GCS_NODE_JOINED = 4,
+                      GCS_NODE_SYNCED = 5
 };
 const char *gcs_node_state_name(enum gcs_node_state state); /* "NON-PRIMARY", "PRIMARY", ... */
 
 struct gcs_cchange_member {
     struct xb_uuid uuid;
-    const char *name;     /* points into the decoded bytes, or what the encoder is given */
+    const char *name; /* points into the decoded bytes, or what the encoder is given */
     const char *incoming;
-    int64_t cached;       /* lowest cached seqno, -1 unknown */
+    int64_t cached; /* lowest cached seqno, -1 unknown */
     enum gcs_node_state state;
 };
 
 struct gcs_cchange {
-    int repl_version, appl_version; /* -1: none yet */
-    struct xb_uuid group_uuid;      /* history id */
-    int64_t seqno;                  /* of this change if primary; else the last seqno */
-    int64_t conf_id;                /* -1: non-primary */
-    int64_t vote_seqno, vote_value; /* -1, 0: none */
+    int repl_version, appl_version;     /* -1: none yet */
+    struct xb_uuid group_uuid;          /* history id */
+    int64_t seqno;                      /* of this change if primary; else the last seqno */
+    int64_t conf_id;                    /* -1: non-primary */
+    int64_t vote_seqno, vote_value;     /* -1, 0: none */
     struct gcs_cchange_member *members; /* owned by the structure after decode */
     size_t member_count;
 };

@@ -36,15 +36,15 @@ struct gcs;
 struct gcs_action;
 
 enum gcs_action_type { /* spec 05 section 3.1 */
-    GCS_WRITESET = 0,
-    GCS_COMMIT_CUT = 1,
-    GCS_STATE_REQ = 2,
-    GCS_CCHANGE = 3,
-    GCS_JOIN = 4,
-    GCS_SYNC = 5,
-    GCS_VOTE = 7,
-    GCS_ERROR = 9,
-    GCS_INCONSISTENCY = 10
+                       GCS_WRITESET = 0,
+                       GCS_COMMIT_CUT = 1,
+                       GCS_STATE_REQ = 2,
+                       GCS_CCHANGE = 3,
+                       GCS_JOIN = 4,
+                       GCS_SYNC = 5,
+                       GCS_VOTE = 7,
+                       GCS_ERROR = 9,
+                       GCS_INCONSISTENCY = 10
 };
 
 /*
@@ -132,10 +132,10 @@ void gcs_options_default(struct gcs_options *options);
 #define GCS_VERSION_ANY 127
 
 struct gcs_config {
-    struct xb_uuid uuid; /* own member UUID */
-    const char *name, *incoming; /* copied */
+    struct xb_uuid uuid;                    /* own member UUID */
+    const char *name, *incoming;            /* copied */
     int repl_version_max, appl_version_max; /* announced; GCS_VERSION_ANY for the arbitrator */
-    struct xb_uuid group_uuid; /* saved position, nil and -1 if none */
+    struct xb_uuid group_uuid;              /* saved position, nil and -1 if none */
     int64_t seqno;
     struct gcs_options options;
 };
@@ -171,8 +171,9 @@ void gcs_close(struct gcs *gcs, int64_t now_ns);
  * leaves or fails before a joiner has called this, gcs sends a JOIN with a negative code for it: the action GCS_JOIN
  * with a negative code says that this node is back in PRIM and may send another state request (section 21.3). */
 void gcs_join(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, int code, int64_t now_ns);
-/* JOIN at the end of a donation or desync, which may have been forgotten meanwhile: a node that has been out of the group
- * may be waiting for its own state by now, and must not say that it is here. -> 0, or -EPERM: this node is no donor */
+/* JOIN at the end of a donation or desync, which may have been forgotten meanwhile: a node that has been out of the
+ * group may be waiting for its own state by now, and must not say that it is here. -> 0, or -EPERM: this node is no
+ * donor */
 int gcs_join_as_donor(struct gcs *gcs, const struct xb_uuid *group_uuid, int64_t seqno, int code, int64_t now_ns);
 /* LAST: never between prepare and the last fragment of a write set, so that no write set with a lower last seen follows
  * it (07 section 9.3). Only the newest waits. gcs repeats it when a configuration change or SYNC made the group forget
@@ -202,8 +203,8 @@ void gcs_set_queue_length(struct gcs *gcs, int64_t length, int64_t bytes, bool i
 /* For the statistics only: an action joins the receiver's queue behind `met` others. */
 void gcs_count_arrival(struct gcs *gcs, int64_t met);
 struct gcs_queue_thresholds {
-    int64_t above; /* tell when the length grows beyond; INT64_MAX: not interested */
-    int64_t below; /* tell when the length falls to or below; -1: not interested */
+    int64_t above;       /* tell when the length grows beyond; INT64_MAX: not interested */
+    int64_t below;       /* tell when the length falls to or below; -1: not interested */
     int64_t bytes_above; /* tell when the bytes grow beyond; INT64_MAX: not interested */
 };
 void gcs_get_queue_thresholds(const struct gcs *gcs, struct gcs_queue_thresholds *thresholds);

@@ -25,7 +25,7 @@ struct group {
     const struct xb_log *log;
     struct group_config config; /* the strings inside are not kept */
     enum phase phase;
-    int64_t calendar_ns; /* of the running call */
+    int64_t calendar_ns;     /* of the running call */
     struct xb_error failure; /* code 0: none */
     bool is_conflict;
     bool has_left; /* the empty view was delivered */
@@ -200,8 +200,8 @@ static int create_layers(struct group *group, const struct group_config *config,
     struct gcs_config gcs_config = config->gcs;
     gcs_config.uuid = *uuid;
     group->gmcast = gmcast_new(&config->gmcast, io, &gmcast_up, random, group->log);
-    group->evs = evs_new(uuid, &config->evs, config->restored ? &config->restored->id : NULL, &evs_down, &evs_up, random,
-                         group->log, now_ns);
+    group->evs = evs_new(uuid, &config->evs, config->restored ? &config->restored->id : NULL, &evs_down, &evs_up,
+                         random, group->log, now_ns);
     group->pc = pc_new(uuid, config->gmcast.segment, &config->pc, config->restored, &pc_down, &pc_up, group->log);
     group->gcs = gcs_new(&gcs_config, &gcs_down, gcs_up, random, group->log);
     return group->gmcast && group->evs && group->pc && group->gcs ? 0 : -ENOMEM;
@@ -231,7 +231,8 @@ void group_free(struct group *group) {
     free(group);
 }
 
-void group_start(struct group *group, const char *const *peers, size_t peer_count, int64_t now_ns, int64_t calendar_ns) {
+void group_start(struct group *group, const char *const *peers, size_t peer_count, int64_t now_ns,
+                 int64_t calendar_ns) {
     group->phase = PHASE_RUNNING;
     group->calendar_ns = calendar_ns;
     gmcast_start(group->gmcast, peers, peer_count, now_ns, calendar_ns);

@@ -17,7 +17,7 @@ struct group_config {
     struct gmcast_config gmcast; /* uuid: own node UUID, used by all layers */
     struct evs_options evs;
     struct pc_options pc;
-    struct gcs_config gcs;      /* uuid is taken from gmcast */
+    struct gcs_config gcs;                /* uuid is taken from gmcast */
     const struct pc_saved_view *restored; /* NULL: none */
     bool is_bootstrap;
     int64_t announce_timeout_ns, linger_ns;
@@ -43,8 +43,8 @@ struct group *group_new(const struct group_config *config, const struct gmcast_i
 void group_free(struct group *group);
 
 void group_start(struct group *group, const char *const *peers, size_t peer_count, int64_t now_ns, int64_t calendar_ns);
-/* Leaves gracefully: what has not been sent completely, votes and causal reads fail at once; `left` follows when the others
- * have acknowledged what was sent, at the latest after linger_ns. */
+/* Leaves gracefully: what has not been sent completely, votes and causal reads fail at once; `left` follows when the
+ * others have acknowledged what was sent, at the latest after linger_ns. */
 void group_leave(struct group *group, int64_t now_ns);
 
 /* From the network: see gmcast.h. */

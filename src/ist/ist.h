@@ -65,13 +65,14 @@ struct ist_receiver_config {
      * recv_addr. "[scheme://]host[:port]"; no port: base_port + 1; port 0: the kernel chooses. */
     const char *recv_addr, *recv_bind, *base_host;
     int base_port;
-    struct tls_context *tls; /* socket.ssl_*; NULL: none. A reference is taken. Used unless is_dynamic and the scheme says tcp */
-    bool is_dynamic;         /* socket.dynamic: no scheme then means tcp */
-    int version;             /* of the group: 10 or 11 */
+    struct tls_context
+        *tls; /* socket.ssl_*; NULL: none. A reference is taken. Used unless is_dynamic and the scheme says tcp */
+    bool is_dynamic; /* socket.dynamic: no scheme then means tcp */
+    int version;     /* of the group: 10 or 11 */
     struct gcache *cache;
-    int64_t last_needed;     /* seqno of the configuration change that made the transfer necessary */
-    size_t payload_size_max; /* repl.max_ws_size; 0: 2 GiB - 1 */
-    int64_t donor_timeout_ns; /* from ist_receiver_start on, for a donor to have shown up; 0: for ever */
+    int64_t last_needed;                  /* seqno of the configuration change that made the transfer necessary */
+    size_t payload_size_max;              /* repl.max_ws_size; 0: 2 GiB - 1 */
+    int64_t donor_timeout_ns;             /* from ist_receiver_start on, for a donor to have shown up; 0: for ever */
     const struct xb_isolation *isolation; /* node isolation mode (spec 01 section 5); NULL: none */
 };
 
@@ -107,20 +108,20 @@ struct ist_sender *ist_sender_new(struct ist_senders *senders, int64_t first);
 void ist_sender_drop(struct ist_sender *sender); /* instead of starting. NULL is allowed */
 
 struct ist_sender_config {
-    const char *address;     /* from the request: "tcp://host:port" or "ssl://host:port" */
-    int64_t last;            /* seqno of the last configuration change; below first: nothing is sent but the end */
-    int64_t preload_from;    /* events from here on go into the joiner's certification index; 0 or less: none */
-    int version;             /* of the group: 10 or 11 */
-    struct tls_context *tls; /* NULL: none, then an ssl address is refused; else a tcp address is. A reference is taken */
-    bool is_dynamic;         /* socket.dynamic: a tcp address is served all the same */
-    int64_t timeout_ns;      /* for connect, TLS and dialogue together; 0: IST_DEFAULT_TIMEOUT_NS */
+    const char *address;  /* from the request: "tcp://host:port" or "ssl://host:port" */
+    int64_t last;         /* seqno of the last configuration change; below first: nothing is sent but the end */
+    int64_t preload_from; /* events from here on go into the joiner's certification index; 0 or less: none */
+    int version;          /* of the group: 10 or 11 */
+    struct tls_context
+        *tls;           /* NULL: none, then an ssl address is refused; else a tcp address is. A reference is taken */
+    bool is_dynamic;    /* socket.dynamic: a tcp address is served all the same */
+    int64_t timeout_ns; /* for connect, TLS and dialogue together; 0: IST_DEFAULT_TIMEOUT_NS */
     const struct xb_isolation *isolation;
 };
 
 /* Connects, has the dialogue, starts streaming, all of it within the timeout. Takes over the sender in every case.
  * -> 0: streaming, or a negative errno with *error. */
 int ist_sender_start(struct ist_sender *sender, const struct ist_sender_config *config, struct xb_error *error);
-
 
 /* ---------------------------------------------------------------- addresses */
 

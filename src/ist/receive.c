@@ -17,8 +17,8 @@ struct transfer {
     struct ist_receiver *receiver;
     struct stream *stream;
     struct gcache *cache;
-    int64_t first;          /* to be applied */
-    int64_t begin, last;    /* seqnos: of the first message, of the one handed up last; -1: none */
+    int64_t first;       /* to be applied */
+    int64_t begin, last; /* seqnos: of the first message, of the one handed up last; -1: none */
     int64_t progress_ns, log_ns;
     uint8_t scratch[SCRATCH_BYTES];
 };
@@ -52,8 +52,8 @@ static void note_progress(struct transfer *transfer) {
 
 static int drop_payload(struct transfer *transfer, size_t size, struct xb_error *error) {
     while (size > 0) {
-        ssize_t n = stream_read_some(transfer->stream, transfer->scratch, size < SCRATCH_BYTES ? size : SCRATCH_BYTES,
-                                     error);
+        ssize_t n =
+            stream_read_some(transfer->stream, transfer->scratch, size < SCRATCH_BYTES ? size : SCRATCH_BYTES, error);
         if (n < 0) return (int)n;
         if (n == 0) return xb_fail(error, -ECONNRESET, "connection closed in the midst of a message");
         size -= (size_t)n;
@@ -75,8 +75,10 @@ static bool find_cached(struct transfer *transfer, const struct ist_message *mes
         return true;
     }
     if (!entry->is_skip && entry->type == history_type(message)) return true;
-    xb_log_warning(transfer->receiver->log, "Own history differs from the donor's at seqno %lld: what is kept from "
-                   "there on is replaced", (long long)message->seqno);
+    xb_log_warning(transfer->receiver->log,
+                   "Own history differs from the donor's at seqno %lld: what is kept from "
+                   "there on is replaced",
+                   (long long)message->seqno);
     struct xb_uuid uuid = gcache_uuid(cache);
     gcache_reset(cache, &uuid, message->seqno - 1);
     return false;
@@ -186,8 +188,12 @@ static int receive_all(struct transfer *transfer, struct xb_error *error) {
 
 int ist_receive_events(struct ist_receiver *receiver, struct stream *stream, int64_t first, int64_t *last,
                        struct xb_error *error) {
-    struct transfer transfer = {.receiver = receiver, .stream = stream, .cache = receiver->config.cache, .first = first,
-                                .begin = -1, .last = -1};
+    struct transfer transfer = {.receiver = receiver,
+                                .stream = stream,
+                                .cache = receiver->config.cache,
+                                .first = first,
+                                .begin = -1,
+                                .last = -1};
     int rc = receive_all(&transfer, error);
     *last = transfer.last;
     if (transfer.begin >= 0 && transfer.last < transfer.begin) *last = -1; /* not even the first one */

@@ -142,20 +142,19 @@ static int listen_at(struct ist_receiver *receiver, const struct ist_receiver_co
     if (rc) return rc;
     if (config->tls && !address.advertised.is_tls)
         xb_log_warning(receiver->log, "IST will be received without encryption, since the address says so or "
-                       "socket.dynamic is on");
+                                      "socket.dynamic is on");
     uint8_t greeting[IST_HEADER_SIZE];
     ist_message_encode_plain(IST_MESSAGE_HANDSHAKE, 0, config->version, greeting);
-    struct stream_listener_config listen = {
-        .stream = {.tls = address.bind.is_tls ? config->tls : NULL,
-                   .cancel = receiver->cancel,
-                   .timeout_ns = DIALOGUE_NS},
-        .handshake_timeout_ns = DIALOGUE_NS,
-        .greeting = greeting,
-        .greeting_size = sizeof(greeting),
-        .reply_size = IST_HEADER_SIZE,
-        .refusal = on_asked,
-        .refused = on_refused,
-        .ctx = receiver};
+    struct stream_listener_config listen = {.stream = {.tls = address.bind.is_tls ? config->tls : NULL,
+                                                       .cancel = receiver->cancel,
+                                                       .timeout_ns = DIALOGUE_NS},
+                                            .handshake_timeout_ns = DIALOGUE_NS,
+                                            .greeting = greeting,
+                                            .greeting_size = sizeof(greeting),
+                                            .reply_size = IST_HEADER_SIZE,
+                                            .refusal = on_asked,
+                                            .refused = on_refused,
+                                            .ctx = receiver};
     receiver->listener = stream_listen(address.bind.host, address.bind.port, &listen, error);
     if (!receiver->listener) return error->code;
     if (!address.bind.port || !address.advertised.port)

@@ -44,7 +44,7 @@ struct ist_senders {
 
 static int send_entry(struct ist_sender *sender, const struct gcache_entry *entry, struct xb_error *error) {
     struct ist_message message = {.version = (uint8_t)sender->version,
-                                  .type = entry->is_skip                   ? IST_MESSAGE_SKIP
+                                  .type = entry->is_skip                  ? IST_MESSAGE_SKIP
                                           : entry->type == GCACHE_CCHANGE ? IST_MESSAGE_CCHANGE
                                                                           : IST_MESSAGE_TRX,
                                   .length = entry->is_skip ? 0 : (uint32_t)entry->size,
@@ -70,7 +70,8 @@ static int send_all(struct ist_sender *sender, struct xb_error *error) {
         if (count == -ECANCELED) return xb_fail(error, count, "the history needed its room");
         if (count == 0) return xb_fail(error, -ENODATA, "seqno %lld is not in the history", (long long)next);
         for (int i = 0; i < count && next <= sender->last; i++, next++) {
-            if (xb_isolation_get(sender->isolation) != XB_NORMAL) return xb_fail(error, -ECONNRESET, "node is isolated");
+            if (xb_isolation_get(sender->isolation) != XB_NORMAL)
+                return xb_fail(error, -ECONNRESET, "node is isolated");
             int rc = send_entry(sender, &sender->batch[i], error);
             if (rc) return rc;
         }
@@ -154,11 +155,15 @@ static int connect_to_joiner(struct ist_sender *sender, const struct ist_sender_
         return xb_fail(error, -EINVAL, "the joiner wants TLS at '%s', but socket.ssl_key is not set here",
                        config->address);
     if (config->tls && !address.is_tls && !config->is_dynamic)
-        return xb_fail(error, -EPERM, "the joiner wants IST at '%s' without TLS: refused, since certificates are "
-                       "configured here; set socket.ssl_key, socket.ssl_cert and socket.ssl_ca there", config->address);
+        return xb_fail(error, -EPERM,
+                       "the joiner wants IST at '%s' without TLS: refused, since certificates are "
+                       "configured here; set socket.ssl_key, socket.ssl_cert and socket.ssl_ca there",
+                       config->address);
     if (config->tls && !address.is_tls)
-        xb_log_info(sender->senders->log, "WARNING: IST to '%s' goes without encryption: the joiner asked for it so, and "
-                    "socket.dynamic is on", config->address);
+        xb_log_info(sender->senders->log,
+                    "WARNING: IST to '%s' goes without encryption: the joiner asked for it so, and "
+                    "socket.dynamic is on",
+                    config->address);
     struct stream_config stream = {.tls = address.is_tls ? config->tls : NULL,
                                    .cancel = sender->cancel,
                                    .timeout_ns = config->timeout_ns ? config->timeout_ns : IST_DEFAULT_TIMEOUT_NS};

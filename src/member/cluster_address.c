@@ -64,8 +64,10 @@ static bool is_connection_option(const char *name) {
 
 static int set_option(struct xb_options *options, const char *name, const char *value, struct xb_error *error) {
     if (!is_connection_option(name))
-        return xb_fail(error, -EINVAL, "option '%s' is not allowed in a cluster address, set it in "
-                       "wsrep_provider_options", name);
+        return xb_fail(error, -EINVAL,
+                       "option '%s' is not allowed in a cluster address, set it in "
+                       "wsrep_provider_options",
+                       name);
     int rc = xb_options_check(name, value, error);
     if (rc) return rc == -ENOENT ? -EINVAL : rc;
     const struct xb_option_definition *definition = xb_option_find(name);

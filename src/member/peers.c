@@ -57,9 +57,8 @@ size_t peers_resolve(struct peers *peers, const struct cluster_address *address,
     peers->log = log;
     peers->scheme = scheme;
     peers->own_port = own_port;
-    peers->family = listen->address.ss_family == AF_INET6 && net_endpoint_is_any(listen)
-                        ? AF_UNSPEC
-                        : listen->address.ss_family;
+    peers->family =
+        listen->address.ss_family == AF_INET6 && net_endpoint_is_any(listen) ? AF_UNSPEC : listen->address.ss_family;
     size_t found = 0;
     for (size_t i = 0; i < address->host_count; i++) {
         struct peer_host *host = &peers->hosts[peers->count++];

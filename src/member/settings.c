@@ -181,8 +181,10 @@ static int read_listen_address(struct settings *settings, struct xb_options *opt
         return xb_fail(error, -EINVAL, "Bad value '%s' for parameter 'gmcast.listen_addr'", text);
     bool has_scheme = uri.scheme[0] != '\0';
     if (has_scheme ? strcmp(uri.scheme, "tcp") && strcmp(uri.scheme, "ssl") : uri.port >= 0)
-        return xb_fail(error, -EINVAL, "gmcast.listen_addr '%s' does not specify supported protocol: write tcp:// or "
-                       "ssl:// in front", text);
+        return xb_fail(error, -EINVAL,
+                       "gmcast.listen_addr '%s' does not specify supported protocol: write tcp:// or "
+                       "ssl:// in front",
+                       text);
     memcpy(settings->listen_host, uri.host, sizeof(settings->listen_host));
     if (uri.port >= 0) settings->listen_port = (uint16_t)uri.port;
     return 0;

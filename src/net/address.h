@@ -14,10 +14,10 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#define NET_HOST_SIZE 64       /* with NUL */
-#define NET_NAME_SIZE 256      /* a host name or numeric host as people write it, with NUL */
-#define NET_ADDRESS_SIZE 65    /* canonical string: 64 bytes on the wire, and NUL */
-#define NET_ENDPOINTS_MAX 16   /* addresses of one name that are looked at */
+#define NET_HOST_SIZE 64     /* with NUL */
+#define NET_NAME_SIZE 256    /* a host name or numeric host as people write it, with NUL */
+#define NET_ADDRESS_SIZE 65  /* canonical string: 64 bytes on the wire, and NUL */
+#define NET_ENDPOINTS_MAX 16 /* addresses of one name that are looked at */
 
 struct net_endpoint {
     struct sockaddr_storage address;

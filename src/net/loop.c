@@ -22,10 +22,8 @@
 #define SCRATCH_BYTES (DATAGRAM_HEADER_SIZE + DATAGRAM_BODY_MAX + NET_READ_BYTES)
 
 /* All three only make uv_run return. */
-static void on_async(uv_async_t *async) {
-}
-static void on_timer(uv_timer_t *timer) {
-}
+static void on_async(uv_async_t *async) {}
+static void on_timer(uv_timer_t *timer) {}
 static void on_isolation(uv_poll_t *poll, int status, int events) {
     xb_isolation_read(((struct net *)poll->data)->isolation_fd);
 }

@@ -18,9 +18,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define STREAM_HOST_SIZE 64             /* numeric host, IPv6 in brackets, and NUL */
+#define STREAM_HOST_SIZE 64              /* numeric host, IPv6 in brackets, and NUL */
 #define STREAM_BUFFER_BYTES (256 * 1024) /* each of read and write */
-#define STREAM_HALF_OPEN_MAX 32         /* accepted peers that have not finished the TLS handshake, a listener */
+#define STREAM_HALF_OPEN_MAX 32          /* accepted peers that have not finished the TLS handshake, a listener */
 
 /* Ends the waits of everything that was made with it, for good. Must live longer than its users. */
 struct stream_cancel;
@@ -72,7 +72,7 @@ bool stream_tls_info(const struct stream *stream, struct tls_info *info); /* fal
  */
 struct stream_listener;
 struct stream_listener_config {
-    struct stream_config stream; /* of the accepted streams; its tls decides, bind_host is not used */
+    struct stream_config stream;  /* of the accepted streams; its tls decides, bind_host is not used */
     int64_t handshake_timeout_ns; /* TLS and greeting together; 0: 5 s */
     /* Sent to each peer first (copied); the peer counts as finished when it has answered with reply_size bytes, which
      * are then the first to be read. So a peer that connects and says nothing stays half-open, without TLS too. */

@@ -233,7 +233,7 @@ int wsrep_certify_v1(struct abi_table *t, uint64_t conn, struct abi_ws_handle *h
 
 #define ABI_SIZE(type, size) static_assert(sizeof(type) == (size), #type)
 #define ABI_AT(type, field, offset) static_assert(offsetof(type, field) == (offset), #type "." #field)
-#define ABI_SLOT(number, field) ABI_AT(struct abi_table, field, (number) * 8)
+#define ABI_SLOT(number, field) ABI_AT(struct abi_table, field, (number)*8)
 
 ABI_SIZE(union abi_uuid, 16);
 ABI_SIZE(struct abi_gtid, 24);

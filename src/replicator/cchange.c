@@ -257,8 +257,10 @@ static void apply_non_primary(struct replicator *rep, void *recv_ctx, struct ite
 /* The node's state follows the group's list (spec 07 section 2.2): only from CONNECTED or DONOR. */
 static void follow_state(struct replicator *rep, enum gcs_node_state listed) {
     static const enum node_state map[] = {
-        [GCS_NODE_JOINER] = NODE_JOINING, [GCS_NODE_DONOR] = NODE_DONOR,
-        [GCS_NODE_JOINED] = NODE_JOINED,  [GCS_NODE_SYNCED] = NODE_SYNCED,
+        [GCS_NODE_JOINER] = NODE_JOINING,
+        [GCS_NODE_DONOR] = NODE_DONOR,
+        [GCS_NODE_JOINED] = NODE_JOINED,
+        [GCS_NODE_SYNCED] = NODE_SYNCED,
     };
     enum node_state now = node_get_state(rep);
     if (listed < GCS_NODE_JOINER || (now != NODE_CONNECTED && now != NODE_DONOR) || map[listed] == now) return;

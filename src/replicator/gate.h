@@ -44,10 +44,10 @@ struct gate {
     pthread_mutex_t lock;
     int64_t last_entered;
     int64_t last_ordered; /* the same, of entries that need something: the others (need -1) overtake */
-    int64_t limit; /* entries above wait; INT64_MAX: none */
-    bool is_open;  /* gate_open: nobody waits */
+    int64_t limit;        /* entries above wait; INT64_MAX: none */
+    bool is_open;         /* gate_open: nobody waits */
     pthread_cond_t limit_gone;
-    struct gate_waiter *held; /* stopped by the limit alone */
+    struct gate_waiter *held;                  /* stopped by the limit alone */
     struct gate_waiter *buckets[GATE_BUCKETS]; /* by need */
     uint64_t passed[GATE_WINDOW / 64];         /* bit seqno % GATE_WINDOW: passed, above last_left */
     struct gate_stats stats;

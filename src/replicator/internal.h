@@ -33,7 +33,7 @@ enum node_state { NODE_CLOSED, NODE_CONNECTED, NODE_JOINING, NODE_JOINED, NODE_S
 
 enum transfer_state {
     TRANSFER_NONE,
-    TRANSFER_WAIT,           /* a donor has accepted */
+    TRANSFER_WAIT, /* a donor has accepted */
     TRANSFER_JOIN_SENT,
     TRANSFER_REQUEST_FAILED,
     TRANSFER_FAILED
@@ -92,14 +92,14 @@ struct order {
     struct group *group;
     struct certify *certify; /* owned by the transfer while is_transferring */
     struct xb_uuid history;
-    int64_t position;        /* last seqno taken in order */
-    int repl_version;        /* -1: none yet */
-    bool is_view_known;      /* a view of this connection has come and not yet the last one */
+    int64_t position;   /* last seqno taken in order */
+    int repl_version;   /* -1: none yet */
+    bool is_view_known; /* a view of this connection has come and not yet the last one */
     bool is_primary_known;
     bool is_primary;       /* the last change was a primary one */
     int64_t reunion_seqno; /* of the last primary change that followed a non-primary one: see may_send */
-    _Atomic(bool) is_left;   /* the membership is over */
-    int64_t pending_cut;     /* commit cut not yet carried out, -1 */
+    _Atomic(bool) is_left; /* the membership is over */
+    int64_t pending_cut;   /* commit cut not yet carried out, -1 */
     int64_t purged;
     struct current current;
 
@@ -137,11 +137,11 @@ void order_take(struct replicator *rep, const struct gcs_action *action, struct 
 void order_dispatch(struct replicator *rep, const struct gcs_action *action, struct trx *trx);
 void order_push(struct replicator *rep, struct item *item, bool is_own);
 void order_push_at(struct replicator *rep, struct item *item, bool is_own); /* its position is set already */
-void order_take_item(struct replicator *rep, struct item *item); /* in its place: behind what is kept */
+void order_take_item(struct replicator *rep, struct item *item);            /* in its place: behind what is kept */
 void order_tell_queue_length(struct replicator *rep, bool is_own);
-void order_settle(struct replicator *rep); /* reports and cuts that have become due */
+void order_settle(struct replicator *rep);      /* reports and cuts that have become due */
 void order_post_settle(struct replicator *rep); /* any thread */
-bool order_continue(struct replicator *rep); /* -> certification is not busy (any more) */
+bool order_continue(struct replicator *rep);    /* -> certification is not busy (any more) */
 /* What comes now has to wait behind something. */
 static inline bool order_is_held(const struct order *order) {
     return order->is_transferring || order->backlog || order->current.is_busy;
@@ -168,8 +168,8 @@ enum replicator_status nbo_end(struct replicator *rep, uint64_t conn, const stru
 struct transfer { /* joiner.c; guarded by its lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool is_over;         /* the membership is: nothing more will come */
-    int refusal;          /* negative errno: the donor has failed, or this node has given up; 0 */
+    bool is_over; /* the membership is: nothing more will come */
+    int refusal;  /* negative errno: the donor has failed, or this node has given up; 0 */
     bool is_sst_wanted, is_sst_received;
     struct replicator_gtid sst;
     struct xb_uuid history; /* of the group */
@@ -217,10 +217,10 @@ struct replicator {
     pthread_mutex_t state_lock;
     pthread_cond_t state_changed;
     _Atomic(enum transfer_state) transfer_state;
-    _Atomic(bool) is_corrupt; /* the data is wrong */
-    _Atomic(bool) is_failed;  /* the node is leaving on its own */
-    _Atomic(bool) awaits_snapshot; /* since sst_request was called, until the server has it */
-    _Atomic(bool) is_donating; /* the server is sending a snapshot */
+    _Atomic(bool) is_corrupt;                /* the data is wrong */
+    _Atomic(bool) is_failed;                 /* the node is leaving on its own */
+    _Atomic(bool) awaits_snapshot;           /* since sst_request was called, until the server has it */
+    _Atomic(bool) is_donating;               /* the server is sending a snapshot */
     _Atomic(int) repl_version, appl_version; /* agreed, -1 */
     _Atomic(int) key_format;
     _Atomic(int64_t) max_ws_size;
@@ -249,7 +249,7 @@ struct replicator {
 
     pthread_mutex_t pause_lock; /* held while paused, and while anything but write sets is processed */
     pthread_cond_t pause_changed;
-    bool is_exclusive;          /* somebody has that right */
+    bool is_exclusive; /* somebody has that right */
     _Atomic(bool) is_paused;
 };
 
@@ -331,7 +331,7 @@ void apply_vote(struct replicator *rep, struct item *item);
 /* donor.c, joiner.c */
 void donor_serve(struct replicator *rep, void *recv_ctx, struct item *item);
 void joiner_run(struct replicator *rep, void *recv_ctx, struct item *item);
-void transfer_end(struct replicator *rep); /* the membership is over */
+void transfer_end(struct replicator *rep);               /* the membership is over */
 void transfer_refused(struct replicator *rep, int code); /* no state will come from this donor */
 
 /* service.c */

@@ -14,9 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define JOINER_ATTEMPTS_MAX 10                     /* transfers that break, one after the other */
-#define JOINER_RETRY_NS XB_SECOND                  /* between requests that find no donor */
-#define JOINER_DONOR_TIMEOUT_NS (60 * XB_SECOND)   /* for a donor to show up at the IST port once we are ready */
+#define JOINER_ATTEMPTS_MAX 10                   /* transfers that break, one after the other */
+#define JOINER_RETRY_NS XB_SECOND                /* between requests that find no donor */
+#define JOINER_DONOR_TIMEOUT_NS (60 * XB_SECOND) /* for a donor to show up at the IST port once we are ready */
 
 struct joiner {
     struct replicator *rep;
@@ -26,7 +26,7 @@ struct joiner {
     size_t sst_size;
     bool is_marked_unsafe;
     bool is_cache_reset;
-    int64_t position;                 /* up to where the server has the state */
+    int64_t position; /* up to where the server has the state */
     struct ist_receiver *receiver;
 };
 
@@ -103,9 +103,14 @@ static struct item *new_transferred(struct replicator *rep, const struct ist_eve
     struct item *item = item_new(ITEM_WRITESET, (int64_t)event->size);
     if (!item) return NULL;
     struct ordered *ordered = &item->as.ordered;
-    *ordered = (struct ordered){.kind = HANDLE_ORDERED, .stage = ORDERED_CERTIFIED, .depends = event->seqno - 1,
-                                .flags = WRITESET_ROLLBACK, .is_from_ist = true, .nbo_ended = -1,
-                                .trx = REPLICATOR_ID_UNDEFINED, .conn = REPLICATOR_ID_UNDEFINED,
+    *ordered = (struct ordered){.kind = HANDLE_ORDERED,
+                                .stage = ORDERED_CERTIFIED,
+                                .depends = event->seqno - 1,
+                                .flags = WRITESET_ROLLBACK,
+                                .is_from_ist = true,
+                                .nbo_ended = -1,
+                                .trx = REPLICATOR_ID_UNDEFINED,
+                                .conn = REPLICATOR_ID_UNDEFINED,
                                 .history = rep->transfer.history};
     atomic_store(&ordered->seqno, event->seqno);
     return item;
@@ -254,8 +259,8 @@ static int open_receiver(struct joiner *joiner, struct xb_error *error) {
         .donor_timeout_ns = JOINER_DONOR_TIMEOUT_NS,
         .isolation = rep->isolation,
     };
-    struct ist_receiver_io io = {.ctx = rep, .refusal = ist_refusal, .event = ist_event,
-                                 .progress = ist_progress, .end = ist_end};
+    struct ist_receiver_io io = {
+        .ctx = rep, .refusal = ist_refusal, .event = ist_event, .progress = ist_progress, .end = ist_end};
     joiner->receiver = ist_receiver_open(&config, &io, rep->log, error);
     tls_context_unref(tls);
     return joiner->receiver ? 0 : error->code;
@@ -292,9 +297,12 @@ static uint8_t *encode_request(struct joiner *joiner, size_t *size) {
                            ist_receiver_address(joiner->receiver)};
     if (ist_part_format(&ist, text)) return NULL;
     pthread_mutex_lock(&rep->identity_lock);
-    struct state_request request = {.donors = rep->donor ? rep->donor : "", .history = history,
-                                    .last_applied = ist.last_applied, .sst = joiner->sst,
-                                    .sst_size = joiner->sst_size, .ist = text};
+    struct state_request request = {.donors = rep->donor ? rep->donor : "",
+                                    .history = history,
+                                    .last_applied = ist.last_applied,
+                                    .sst = joiner->sst,
+                                    .sst_size = joiner->sst_size,
+                                    .ist = text};
     uint8_t *bytes = state_request_encode(&request, size);
     pthread_mutex_unlock(&rep->identity_lock);
     return bytes;
@@ -404,7 +412,8 @@ static int receive_snapshot(struct joiner *joiner) {
     if (rc == -ECANCELED && is_membership_over(rep)) return rc;
     if (rc) {
         /* "Will never ... abort": what monitoring and test suites know from the stock provider */
-        node_leave(rep, "Will never receive state. Need to abort: The donor failed to send its state: %s", strerror(-rc));
+        node_leave(rep, "Will never receive state. Need to abort: The donor failed to send its state: %s",
+                   strerror(-rc));
     } else if (!xb_uuid_equal(&sst.uuid, &joiner->change->group_uuid) || sst.seqno < 0) {
         node_leave(rep, "The state transfer has failed: the server received %s:%" PRId64 " instead of history %s",
                    XB_UUID_TEXT(&sst.uuid), sst.seqno, XB_UUID_TEXT(&joiner->change->group_uuid));
@@ -480,8 +489,11 @@ static void run_handover(struct member_task *task, struct group *group, int64_t 
 }
 
 static int hand_over(struct joiner *joiner, int code) {
-    struct handover_task handover = {.task.run = run_handover, .rep = joiner->rep, .change = joiner->change,
-                                     .position = joiner->position, .code = code};
+    struct handover_task handover = {.task.run = run_handover,
+                                     .rep = joiner->rep,
+                                     .change = joiner->change,
+                                     .position = joiner->position,
+                                     .code = code};
     return link_call(&joiner->rep->link, &handover.task);
 }
 

@@ -60,8 +60,7 @@ void trx_fill_meta(struct trx *trx, struct replicator_meta *meta) {
 
 /* Aborted before it was ordered. With the lock held. */
 static enum replicator_status abort_unordered(struct replicator *rep, struct trx *trx, int rc) {
-    if (trx_get_state(trx) != TRX_MUST_ABORT && trx_get_state(trx) != TRX_ABORTING)
-        trx_set_state(trx, TRX_MUST_ABORT);
+    if (trx_get_state(trx) != TRX_MUST_ABORT && trx_get_state(trx) != TRX_ABORTING) trx_set_state(trx, TRX_MUST_ABORT);
     if (trx_get_state(trx) == TRX_MUST_ABORT) trx_set_state(trx, TRX_ABORTING);
     if (rc == -EMSGSIZE) return REPLICATOR_SIZE_EXCEEDED;
     if (rc != -EDEADLK) return node_refusal(rep);
@@ -152,8 +151,8 @@ static enum replicator_status take_flags(struct trx *trx, uint64_t conn, uint32_
 }
 
 enum replicator_status replicator_certify(struct replicator *rep, uint64_t conn, uint64_t trx_id, void **opaque,
-                                          uint32_t flags, struct replicator_meta *meta,
-                                          void (*sequenced)(void *ctx), void *sequenced_ctx) {
+                                          uint32_t flags, struct replicator_meta *meta, void (*sequenced)(void *ctx),
+                                          void *sequenced_ctx) {
     struct trx *trx = find_trx(rep, trx_id, opaque, false);
     struct xb_uuid own = node_own_uuid(rep);
     uint64_t foreign = meta->trx;

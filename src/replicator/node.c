@@ -10,7 +10,8 @@
 static const char *const state_names[NODE_STATES] = {"CLOSED", "CONNECTED", "JOINING", "JOINED", "SYNCED", "DONOR"};
 
 #define TO(state) (1u << NODE_##state)
-static const uint32_t allowed[NODE_STATES] = { /* spec 07 section 2.2 */
+static const uint32_t allowed[NODE_STATES] = {
+    /* spec 07 section 2.2 */
     [NODE_CLOSED] = TO(CONNECTED),
     [NODE_CONNECTED] = TO(CONNECTED) | TO(JOINING) | TO(JOINED) | TO(DONOR) | TO(SYNCED) | TO(CLOSED),
     [NODE_JOINING] = TO(CONNECTED) | TO(JOINED) | TO(CLOSED),
@@ -240,8 +241,13 @@ static void init_parts(struct replicator *rep) {
     queue_init(&rep->queue);
     link_init(&rep->link);
     transfer_init(rep);
-    *order = (struct order){.position = -1, .repl_version = -1, .pending_cut = -1, .purged = -1,
-                            .transfer_position = -1, .length_task.run = run_length, .settle_task.run = run_settle,
+    *order = (struct order){.position = -1,
+                            .repl_version = -1,
+                            .pending_cut = -1,
+                            .purged = -1,
+                            .transfer_position = -1,
+                            .length_task.run = run_length,
+                            .settle_task.run = run_settle,
                             .backlog_task.run = run_backlog};
     atomic_store(&order->queue_below, -1);
 }

@@ -96,8 +96,7 @@ static int set_evs(struct option_task *option, struct evs *evs, int64_t now_ns) 
     struct evs_options options;
     if (!strcmp(option->name, "evs.evict")) return evict(option, evs, now_ns);
     evs_get_options(evs, &options);
-    if (!set_evs_period(&options, option->name, option->value))
-        set_evs_number(&options, option->name, option->value);
+    if (!set_evs_period(&options, option->name, option->value)) set_evs_number(&options, option->name, option->value);
     int rc = evs_set_options(evs, &options, now_ns);
     return rc ? xb_fail(option->error, rc, "it does not fit the other evs.* values in force") : 0;
 }
@@ -179,8 +178,7 @@ static int apply_certify(struct replicator *rep) {
 /* ---- our own ---- */
 
 static int apply_repl(struct replicator *rep, const char *name, const char *value, struct xb_error *error) {
-    if (!strcmp(name, "repl.max_ws_size"))
-        atomic_store(&rep->max_ws_size, xb_options_integer(rep->options, name));
+    if (!strcmp(name, "repl.max_ws_size")) atomic_store(&rep->max_ws_size, xb_options_integer(rep->options, name));
     if (!strcmp(name, "repl.key_format")) {
         int format = writeset_key_format_parse(value);
         if (format <= WRITESET_KEYS_NONE) return xb_fail(error, -EINVAL, "Unsupported KeySet version: %s", value);

@@ -36,8 +36,8 @@ void order_started(void *ctx, struct group *group) {
 
 /* ---- the queue of the appliers ---- */
 
-/* The appliers look at queue_below when they take an item. One may have been taken between the reading of the length and
- * the storing of the mark: then nobody else would tell, and a STOP would stay in force for ever. So look again. */
+/* The appliers look at queue_below when they take an item. One may have been taken between the reading of the length
+ * and the storing of the mark: then nobody else would tell, and a STOP would stay in force for ever. So look again. */
 void order_tell_queue_length(struct replicator *rep, bool is_own) {
     struct order *order = &rep->order;
     struct gcs_queue_thresholds thresholds;
@@ -112,8 +112,10 @@ static int read_writeset(struct replicator *rep, const struct gcs_action *action
     int rc = writeset_read(ws, action->buf, action->size, &error);
     if (!rc && !is_own) rc = writeset_check(ws, &error);
     if (rc)
-        node_leave(rep, "Write set %" PRId64 " from %s cannot be read: %s. It would be the same for every node; the "
-                   "node that sent it is faulty", action->seqno, XB_UUID_TEXT(&action->sender_uuid), error.text);
+        node_leave(rep,
+                   "Write set %" PRId64 " from %s cannot be read: %s. It would be the same for every node; the "
+                   "node that sent it is faulty",
+                   action->seqno, XB_UUID_TEXT(&action->sender_uuid), error.text);
     return rc;
 }
 
@@ -302,8 +304,12 @@ static void push_final_view(struct replicator *rep, int error) {
     backlog_drop(rep);
     if (!item) return;
     item->as.view = (struct view_item){
-        .change = {.repl_version = -1, .appl_version = -1, .group_uuid = order->history, .seqno = order->position,
-                   .conf_id = -1, .vote_seqno = -1},
+        .change = {.repl_version = -1,
+                   .appl_version = -1,
+                   .group_uuid = order->history,
+                   .seqno = order->position,
+                   .conf_id = -1,
+                   .vote_seqno = -1},
         .own_index = -1,
         .error = error,
     };

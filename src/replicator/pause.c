@@ -93,9 +93,10 @@ struct desync {
     int result;
 };
 
-static const uint8_t desync_request[] = { /* spec 07 section 25.7 */
-    's',  'e',  'l',  'f',  '-',  'd',  'e',  's',  'y',  'n',  'c',  0,    'V',  2,    0,    0,    0,    0,    0,    0,
-    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0};
+static const uint8_t desync_request[] = {/* spec 07 section 25.7 */
+                                         's', 'e', 'l', 'f', '-',  'd',  'e',  's',  'y',  'n',  'c',  0,    'V',
+                                         2,   0,   0,   0,   0,    0,    0,    0,    0,    0,    0,    0,    0,
+                                         0,   0,   0,   0,   0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0};
 
 static void desync_done(struct gcs_submission *submission, int result, const struct gcs_action *action) {
     struct desync *desync = submission->ctx;

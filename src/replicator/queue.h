@@ -26,11 +26,11 @@ struct view_item {
     struct gcs_cchange change; /* strings point into buf */
     uint8_t *buf;
     int own_index;
-    bool is_in_history;    /* else buf is to be freed */
-    bool needs_transfer;   /* this node lacks state: the transfer is run from here */
-    bool is_connecting;    /* first primary one of the connection, or another history than before */
+    bool is_in_history;  /* else buf is to be freed */
+    bool needs_transfer; /* this node lacks state: the transfer is run from here */
+    bool is_connecting;  /* first primary one of the connection, or another history than before */
     bool is_from_ist;
-    int error;             /* of a final view: why the membership ended, 0 graceful */
+    int error; /* of a final view: why the membership ended, 0 graceful */
 };
 
 struct item {

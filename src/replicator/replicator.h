@@ -40,17 +40,17 @@
 #define REPLICATOR_CAPABILITIES 0x2d17f /* spec 01 section 26, of both protocols */
 
 enum replicator_status { /* spec 01 section 2.2 */
-    REPLICATOR_OK = 0,
-    REPLICATOR_WARNING,
-    REPLICATOR_TRX_MISSING,
-    REPLICATOR_TRX_FAIL,
-    REPLICATOR_BF_ABORT,
-    REPLICATOR_SIZE_EXCEEDED,
-    REPLICATOR_CONN_FAIL,
-    REPLICATOR_NODE_FAIL,
-    REPLICATOR_FATAL,
-    REPLICATOR_NOT_IMPLEMENTED,
-    REPLICATOR_NOT_ALLOWED
+                         REPLICATOR_OK = 0,
+                         REPLICATOR_WARNING,
+                         REPLICATOR_TRX_MISSING,
+                         REPLICATOR_TRX_FAIL,
+                         REPLICATOR_BF_ABORT,
+                         REPLICATOR_SIZE_EXCEEDED,
+                         REPLICATOR_CONN_FAIL,
+                         REPLICATOR_NODE_FAIL,
+                         REPLICATOR_FATAL,
+                         REPLICATOR_NOT_IMPLEMENTED,
+                         REPLICATOR_NOT_ALLOWED
 };
 
 struct replicator_gtid {
@@ -69,7 +69,7 @@ struct replicator_view {
     struct replicator_gtid state;
     int64_t conf_id; /* -1: non-primary */
     uint32_t capabilities;
-    int own_index;   /* -1: from a state transfer, or the final view */
+    int own_index; /* -1: from a state transfer, or the final view */
     int appl_version;
     const struct gcs_cchange_member *members;
     size_t member_count;
@@ -133,8 +133,8 @@ enum replicator_status replicator_append_data(struct replicator *rep, uint64_t t
                                               size_t size, enum writeset_data_kind kind, bool is_copied);
 /* sequenced: NULL, or called once when nobody who sends later can overtake any more. */
 enum replicator_status replicator_certify(struct replicator *rep, uint64_t conn, uint64_t trx, void **opaque,
-                                          uint32_t flags, struct replicator_meta *meta,
-                                          void (*sequenced)(void *ctx), void *sequenced_ctx);
+                                          uint32_t flags, struct replicator_meta *meta, void (*sequenced)(void *ctx),
+                                          void *sequenced_ctx);
 /* opaque: of a local transaction or from struct replicator_apply. error NULL or size 0: success. */
 enum replicator_status replicator_commit_order_enter(struct replicator *rep, void *opaque);
 enum replicator_status replicator_commit_order_leave(struct replicator *rep, void *opaque, const void *error,

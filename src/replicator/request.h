@@ -19,7 +19,7 @@ struct state_request {
     int64_t last_applied;   /* -1 */
     const void *sst;        /* of the server; NULL: none */
     size_t sst_size;
-    const char *ist;        /* text of ist_part_format, NULL: none */
+    const char *ist; /* text of ist_part_format, NULL: none */
 };
 /* -> malloc'ed bytes, NULL: no memory, or too large */
 uint8_t *state_request_encode(const struct state_request *request, size_t *size);

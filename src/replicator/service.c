@@ -29,8 +29,7 @@ static void *service_run(void *arg) {
         int64_t at_ns = xb_clock_monotonic_ns() + SERVICE_PERIOD_NS;
         struct timespec at = {.tv_sec = at_ns / XB_SECOND, .tv_nsec = at_ns % XB_SECOND};
         pthread_mutex_lock(&service->lock);
-        if (!service->wants_close && !service->is_stopping)
-            pthread_cond_timedwait(&service->wake, &service->lock, &at);
+        if (!service->wants_close && !service->is_stopping) pthread_cond_timedwait(&service->wake, &service->lock, &at);
     }
     pthread_mutex_unlock(&service->lock);
     return NULL;

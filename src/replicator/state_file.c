@@ -94,8 +94,10 @@ static void write_state(struct state_file *file, const struct xb_uuid *uuid, int
     }
     int rc = file->write(file->fd, text, size, is_truncating);
     if (rc) {
-        xb_log_error(file->log, "Could not write the saved state to '%s': %s. A crash now may go unnoticed at the next "
-                     "start: remove the file before it.", file->path, strerror(-rc));
+        xb_log_error(file->log,
+                     "Could not write the saved state to '%s': %s. A crash now may go unnoticed at the next "
+                     "start: remove the file before it.",
+                     file->path, strerror(-rc));
         return;
     }
     file->size = size;
@@ -105,8 +107,10 @@ static void write_state(struct state_file *file, const struct xb_uuid *uuid, int
 static int lock_file(int fd, const char *path, struct xb_error *error) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (!fcntl(fd, F_SETLK, &lock)) return 0;
-    return xb_fail(error, -EAGAIN, "State file '%s' is in use by another process: is a second server running on this "
-                   "data directory?", path);
+    return xb_fail(error, -EAGAIN,
+                   "State file '%s' is in use by another process: is a second server running on this "
+                   "data directory?",
+                   path);
 }
 
 static int read_file(struct state_file *file, struct xb_error *error) {

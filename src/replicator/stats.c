@@ -96,8 +96,8 @@ static double share(uint64_t part, uint64_t all) {
 
 static int state_number(struct replicator *rep) {
     static const int numbers[NODE_STATES] = {
-        [NODE_CLOSED] = 0, [NODE_CONNECTED] = 0, [NODE_JOINING] = 1, [NODE_JOINED] = 3, [NODE_SYNCED] = 4,
-        [NODE_DONOR] = 2,
+        [NODE_CLOSED] = 0, [NODE_CONNECTED] = 0, [NODE_JOINING] = 1,
+        [NODE_JOINED] = 3, [NODE_SYNCED] = 4,    [NODE_DONOR] = 2,
     };
     if (atomic_load(&rep->is_corrupt) || atomic_load(&rep->is_failed)) return 5;
     return numbers[node_get_state(rep)];
@@ -195,15 +195,15 @@ static void add_fixed(struct replicator *rep, struct replicator_stats *stats, co
     add_integer(stats, "last_committed", node_last_committed(rep));
     add_counters(rep, stats);
     add_queues(rep, stats, gcs);
-    add_double(stats, "cert_deps_distance", mean(certify.deps_distance_sum - base->deps_distance_sum,
-                                                 certify.passed - base->passed));
+    add_double(stats, "cert_deps_distance",
+               mean(certify.deps_distance_sum - base->deps_distance_sum, certify.passed - base->passed));
     add_gates(rep, stats);
     add_integer(stats, "local_state", state_number(rep));
     add_text(stats, "local_state_comment", state_comment(rep));
     add_integer(stats, "cert_index_size", certify.index_size);
     add_integer(stats, "causal_reads", atomic_load(&rep->counters.causal_reads));
-    add_double(stats, "cert_interval", mean(certify.interval_sum - base->interval_sum,
-                                            certify.intervals - base->intervals));
+    add_double(stats, "cert_interval",
+               mean(certify.interval_sum - base->interval_sum, certify.intervals - base->intervals));
     add_integer(stats, "open_transactions", atomic_load(&rep->trxs.count));
     add_integer(stats, "open_connections", atomic_load(&rep->tois.count));
     add_addresses(rep, stats);
@@ -217,9 +217,8 @@ struct peer_list {
 static void list_peer(void *ctx, const struct xb_uuid *peer, const char *address, const struct tls_info *tls) {
     struct peer_list *list = ctx;
     int n = snprintf(list->text + list->used, sizeof(list->text) - list->used, "%s%s|%s|%s|%s|%s",
-                     list->used ? ";" : "",
-                     XB_UUID_TEXT(peer), address, tls ? tls->version : "plaintext", tls ? tls->cipher : "",
-                     tls ? tls->peer_subject : "");
+                     list->used ? ";" : "", XB_UUID_TEXT(peer), address, tls ? tls->version : "plaintext",
+                     tls ? tls->cipher : "", tls ? tls->peer_subject : "");
     if (n > 0 && (size_t)n < sizeof(list->text) - list->used)
         list->used += (size_t)n;
     else
@@ -269,8 +268,8 @@ static void add_peers(struct replicator_stats *stats, struct member *member) {
     add_text(stats, "peers", list.text);
 }
 
-/* Ours: who holds up delivery. Each other member as UUID|messages it has not acknowledged|seconds since it was last heard
- * |suspected or alive. */
+/* Ours: who holds up delivery. Each other member as UUID|messages it has not acknowledged|seconds since it was last
+ * heard |suspected or alive. */
 static void add_lags(struct replicator_stats *stats, const struct group_report *report) {
     char text[STATS_TEXT_SIZE] = "", one[128];
     size_t used = 0;
@@ -287,16 +286,16 @@ static void add_lags(struct replicator_stats *stats, const struct group_report *
 
 /*
  * Ours, counted since the node connected: datagrams that found the send queue of their connection full (they are sent
- * again when they are asked for); connections that ended before anything was heard of a peer (TLS, allowlist, too many);
- * peers that broke the protocol; messages in the name of nodes that nobody knows.
+ * again when they are asked for); connections that ended before anything was heard of a peer (TLS, allowlist, too
+ * many); peers that broke the protocol; messages in the name of nodes that nobody knows.
  */
 static void add_troubles(struct replicator_stats *stats, const struct gmcast_stats *gmcast, struct member *member) {
     struct net_stats net;
     member_net_stats(member, &net);
     add_number_text(stats, "peers_dropped", (int64_t)net.queue_full);
     add_number_text(stats, "peers_foreign", (int64_t)gmcast->foreign_sources);
-    add_number_text(stats, "peers_refused", (int64_t)(net.refused + net.handshakes_failed + net.half_open_dropped +
-                                                      gmcast->refused));
+    add_number_text(stats, "peers_refused",
+                    (int64_t)(net.refused + net.handshakes_failed + net.half_open_dropped + gmcast->refused));
     add_number_text(stats, "peers_violations", (int64_t)gmcast->violations);
 }
 

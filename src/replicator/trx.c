@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 static const char *const state_names[TRX_STATES] = {
-    "EXECUTING",   "MUST_ABORT",  "REPLICATING", "CERTIFYING", "APPLYING",     "COMMITTING",
-    "COMMITTED",   "MUST_REPLAY", "REPLAYING",   "ABORTING",   "ROLLING_BACK", "ROLLED_BACK",
+    "EXECUTING", "MUST_ABORT",  "REPLICATING", "CERTIFYING", "APPLYING",     "COMMITTING",
+    "COMMITTED", "MUST_REPLAY", "REPLAYING",   "ABORTING",   "ROLLING_BACK", "ROLLED_BACK",
 };
 
 const char *trx_state_name(enum trx_state state) {
@@ -17,7 +17,8 @@ const char *trx_state_name(enum trx_state state) {
 }
 
 #define TO(state) (1u << TRX_##state)
-static const uint32_t allowed[TRX_STATES] = { /* spec 07 section 6.2, row by row */
+static const uint32_t allowed[TRX_STATES] = {
+    /* spec 07 section 6.2, row by row */
     [TRX_EXECUTING] = TO(REPLICATING) | TO(MUST_ABORT) | TO(ROLLED_BACK),
     [TRX_MUST_ABORT] = TO(MUST_REPLAY) | TO(ABORTING),
     [TRX_REPLICATING] = TO(CERTIFYING) | TO(MUST_ABORT),

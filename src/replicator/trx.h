@@ -40,25 +40,25 @@ struct ordered {
     int64_t nbo_ended; /* start of the NBO that this effectively ends, else -1 */
     struct xb_uuid source;
     uint64_t trx, conn;
-    struct certify_ticket *ticket; /* NULL: none, or settled */
+    struct certify_ticket *ticket;   /* NULL: none, or settled */
     const uint8_t *data, *unordered; /* in the history */
     size_t data_size, unordered_size;
 };
 
 enum trx_state { /* spec 07 section 6.2 */
-    TRX_EXECUTING,
-    TRX_MUST_ABORT,
-    TRX_REPLICATING,
-    TRX_CERTIFYING,
-    TRX_APPLYING,
-    TRX_COMMITTING,
-    TRX_COMMITTED,
-    TRX_MUST_REPLAY,
-    TRX_REPLAYING,
-    TRX_ABORTING,
-    TRX_ROLLING_BACK,
-    TRX_ROLLED_BACK,
-    TRX_STATES
+                 TRX_EXECUTING,
+                 TRX_MUST_ABORT,
+                 TRX_REPLICATING,
+                 TRX_CERTIFYING,
+                 TRX_APPLYING,
+                 TRX_COMMITTING,
+                 TRX_COMMITTED,
+                 TRX_MUST_REPLAY,
+                 TRX_REPLAYING,
+                 TRX_ABORTING,
+                 TRX_ROLLING_BACK,
+                 TRX_ROLLED_BACK,
+                 TRX_STATES
 };
 const char *trx_state_name(enum trx_state state);
 bool trx_is_transition_allowed(enum trx_state from, enum trx_state to);
@@ -85,12 +85,12 @@ struct trx {
     /* The way to the group thread and back. */
     struct member_task submit_task, cancel_task;
     struct gcs_submission submission;
-    bool is_submitted;               /* group thread: the submission is with gcs */
+    bool is_submitted; /* group thread: the submission is with gcs */
     _Atomic(bool) is_cancel_posted;
     struct event delivered;
-    int result;                      /* 0: ordered; negative errno */
-    uint64_t key;                    /* in its map */
-    struct trx *next;                /* of its bucket */
+    int result;       /* 0: ordered; negative errno */
+    uint64_t key;     /* in its map */
+    struct trx *next; /* of its bucket */
 };
 
 /* With the lock held. A transition that the table forbids is a bug of ours: it is logged, and not made. -> false then

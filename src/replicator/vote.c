@@ -94,8 +94,12 @@ static int text_length(const void *text, size_t size) {
 }
 
 static int ask_group(struct replicator *rep, struct ordered *ordered, const void *text, size_t size) {
-    struct vote vote = {.rep = rep, .history = ordered->history, .seqno = atomic_load(&ordered->seqno), .text = text,
-                        .text_size = size, .task.run = run_vote};
+    struct vote vote = {.rep = rep,
+                        .history = ordered->history,
+                        .seqno = atomic_load(&ordered->seqno),
+                        .text = text,
+                        .text_size = size,
+                        .task.run = run_vote};
     vote.value = gcs_vote_value(&vote.history, vote.seqno, text, size);
     event_init(&vote.decided);
     int rc = node_may_replicate(rep) ? link_post(&rep->link, &vote.task) : -ENOTCONN;
@@ -109,9 +113,9 @@ int vote_on_error(struct replicator *rep, struct ordered *ordered, const void *t
     int length = text_length(text, size);
     if (atomic_load(&rep->is_corrupt)) return 1;
     if (ordered->is_from_ist) {
-        node_leave_inconsistent(rep, "Inconsistency detected: Failed on preordered %s:%" PRId64
-                                ", received by a state transfer:%.*s", XB_UUID_TEXT(&ordered->history), seqno, length,
-                                (const char *)text);
+        node_leave_inconsistent(
+            rep, "Inconsistency detected: Failed on preordered %s:%" PRId64 ", received by a state transfer:%.*s",
+            XB_UUID_TEXT(&ordered->history), seqno, length, (const char *)text);
         return 1;
     }
     int rc = ask_group(rep, ordered, text, size);
@@ -121,13 +125,15 @@ int vote_on_error(struct replicator *rep, struct ordered *ordered, const void *t
         return 0;
     }
     if (rc > 0)
-        node_leave_inconsistent(rep, "Inconsistency detected: Inconsistent by consensus on %s:%" PRId64
-                                ": it failed on this node, not on the others:%.*s", XB_UUID_TEXT(&ordered->history),
-                                seqno, length, (const char *)text);
+        node_leave_inconsistent(rep,
+                                "Inconsistency detected: Inconsistent by consensus on %s:%" PRId64
+                                ": it failed on this node, not on the others:%.*s",
+                                XB_UUID_TEXT(&ordered->history), seqno, length, (const char *)text);
     else
-        node_leave_inconsistent(rep, "Inconsistency detected: %s:%" PRId64 " failed and the group could not vote on it "
-                                "(%s):%.*s", XB_UUID_TEXT(&ordered->history), seqno, strerror(-rc), length,
-                                (const char *)text);
+        node_leave_inconsistent(rep,
+                                "Inconsistency detected: %s:%" PRId64 " failed and the group could not vote on it "
+                                "(%s):%.*s",
+                                XB_UUID_TEXT(&ordered->history), seqno, strerror(-rc), length, (const char *)text);
     return rc;
 }
 

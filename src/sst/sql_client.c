@@ -128,7 +128,8 @@ int sql_run(struct transfer *t, enum sql_server server, const char *sql, char *o
     if (in[0] >= 0) close(in[0]);
     if (from[1] >= 0) close(from[1]);
     if (rc == 0) rc = sql_feed(t, in[1], sql, strlen(sql), error);
-    if (rc == -EPIPE) rc = 0; /* the client's status says why; if it was our server that ended, the next wait says so again */
+    if (rc == -EPIPE)
+        rc = 0; /* the client's status says why; if it was our server that ended, the next wait says so again */
     if (in[1] >= 0) close(in[1]);
     if (rc == 0) rc = read_all(&t->watch, from[0], out, size, error);
     if (rc == 0) rc = child_wait(&child, &t->watch, XB_NEVER, error);

@@ -64,8 +64,8 @@ struct tls_session *tls_session_new(struct tls_context *context, bool is_server)
 void tls_session_set_host(struct tls_session *session, const char *host);
 void tls_session_free(struct tls_session *session);
 
-/* Ciphertext from the peer: -> place for at least size bytes to read from the socket into, *room says how many; NULL: no
- * memory. Then say how much came. */
+/* Ciphertext from the peer: -> place for at least size bytes to read from the socket into, *room says how many; NULL:
+ * no memory. Then say how much came. */
 uint8_t *tls_session_input(struct tls_session *session, size_t size, size_t *room);
 void tls_session_input_done(struct tls_session *session, size_t size);
 /* Ciphertext for the peer: look at it, then say how much was written. */

@@ -36,21 +36,21 @@
 int writeset_version_of_protocol(int repl_version);
 
 enum writeset_flag { /* spec 06 section 3.1 */
-    WRITESET_COMMIT = 0x0001,
-    WRITESET_ROLLBACK = 0x0002,
-    WRITESET_TOI = 0x0004,
-    WRITESET_PA_UNSAFE = 0x0008,
-    WRITESET_COMMUTATIVE = 0x0010,
-    WRITESET_NATIVE = 0x0020,
-    WRITESET_BEGIN = 0x0040,
-    WRITESET_PREPARE = 0x0080,
-    WRITESET_SNAPSHOT = 0x0100,
-    WRITESET_IMPLICIT_DEPS = 0x0200,
-    WRITESET_CERTIFIED = 0x4000,
-    WRITESET_PREORDERED = 0x8000
+                     WRITESET_COMMIT = 0x0001,
+                     WRITESET_ROLLBACK = 0x0002,
+                     WRITESET_TOI = 0x0004,
+                     WRITESET_PA_UNSAFE = 0x0008,
+                     WRITESET_COMMUTATIVE = 0x0010,
+                     WRITESET_NATIVE = 0x0020,
+                     WRITESET_BEGIN = 0x0040,
+                     WRITESET_PREPARE = 0x0080,
+                     WRITESET_SNAPSHOT = 0x0100,
+                     WRITESET_IMPLICIT_DEPS = 0x0200,
+                     WRITESET_CERTIFIED = 0x4000,
+                     WRITESET_PREORDERED = 0x8000
 };
-#define WRITESET_API_FLAGS 0x03ff     /* what the server may set and sees */
-#define WRITESET_TRX_FLAGS 0x83ff     /* flags of the transaction on the receiver */
+#define WRITESET_API_FLAGS 0x03ff /* what the server may set and sees */
+#define WRITESET_TRX_FLAGS 0x83ff /* flags of the transaction on the receiver */
 #define WRITESET_ROLLBACK_FRAGMENT (WRITESET_ROLLBACK | WRITESET_PA_UNSAFE) /* exactly these */
 
 static inline bool writeset_flags_are_nbo_start(unsigned flags) {
@@ -84,12 +84,12 @@ const char *writeset_key_format_name(enum writeset_key_format format);
 /* ---- header ---- */
 
 struct writeset_header {
-    int version;                 /* as which it is to be read: 3..6 */
+    int version;                   /* as which it is to be read: 3..6 */
     enum writeset_key_format keys; /* version nibble of the key set; NONE: no key set */
     bool has_data, has_unordered, has_annotation;
-    uint16_t flags;              /* all 16 bits */
-    uint16_t pa_range;           /* before certification; after: seqno - depends */
-    int64_t seqno;               /* before certification: last seen; after: own */
+    uint16_t flags;    /* all 16 bits */
+    uint16_t pa_range; /* before certification; after: seqno - depends */
+    int64_t seqno;     /* before certification: last seen; after: own */
     int64_t timestamp_ns;
     struct xb_uuid source;
     uint64_t connection_id, transaction_id;
@@ -152,7 +152,7 @@ struct writeset_key {
     bool is_wide;
     enum writeset_key_type type;
     enum writeset_key_format format;
-    const uint8_t *bytes; /* 8 or 16 as on the wire */
+    const uint8_t *bytes;      /* 8 or 16 as on the wire */
     const uint8_t *annotation; /* length bytes and parts (section 6.3), for people only; NULL unless annotated */
     size_t annotation_size;
 };
@@ -206,10 +206,10 @@ int64_t writeset_certified_depends(const struct writeset_header *header);
 struct writeset_builder;
 
 struct writeset_builder_config {
-    int version;                    /* 5 or 6, of the protocol in force when the transaction began */
+    int version; /* 5 or 6, of the protocol in force when the transaction began */
     enum writeset_key_format key_format;
-    size_t size_max;                /* repl.max_ws_size, at most WRITESET_SIZE_MAX */
-    uint64_t hash_secret;           /* random, keeps clients from flooding the table of seen keys */
+    size_t size_max;      /* repl.max_ws_size, at most WRITESET_SIZE_MAX */
+    uint64_t hash_secret; /* random, keeps clients from flooding the table of seen keys */
 };
 
 /* An empty one with the configuration; NULL: no memory. */
@@ -230,9 +230,9 @@ int writeset_builder_add_key(struct writeset_builder *builder, const struct iove
                              enum writeset_key_type type);
 
 enum writeset_data_kind { /* values of the provider interface */
-    WRITESET_DATA_ORDERED = 0,
-    WRITESET_DATA_UNORDERED = 1,
-    WRITESET_DATA_ANNOTATION = 2
+                          WRITESET_DATA_ORDERED = 0,
+                          WRITESET_DATA_UNORDERED = 1,
+                          WRITESET_DATA_ANNOTATION = 2
 };
 /* Appends data. is_copied: else the memory must stay unchanged until the write set has been sent. Results as above. */
 int writeset_builder_add_data(struct writeset_builder *builder, enum writeset_data_kind kind, const void *data,

@@ -37,7 +37,8 @@ void fuzz_seeds(fuzz_take *take, void *ctx) {
     struct vector record;
     static uint8_t seed[FUZZ_INPUT_MAX];
     while (vectors_next(&v, &record)) {
-        if (record.size <= 1 + IST_HEADER_SIZE || record.size >= sizeof(seed) || record.data[2] != IST_CCHANGE) continue;
+        if (record.size <= 1 + IST_HEADER_SIZE || record.size >= sizeof(seed) || record.data[2] != IST_CCHANGE)
+            continue;
         seed[0] = 1;
         memcpy(seed + 1, record.data + 1 + IST_HEADER_SIZE, record.size - 1 - IST_HEADER_SIZE);
         take(ctx, seed, record.size - IST_HEADER_SIZE);

@@ -169,15 +169,25 @@ static void apply_patch(const struct world *world, struct fuzz_steps *step, stru
     case 1:
         if (step->size >= patch.offset + (size_t)VIEW_ID_SIZE) put_view(step->data + patch.offset, &evs->view);
         break;
-    case 2: put_number(step, patch.offset, evs->map.safe + which); break;
-    case 3: put_number(step, patch.offset, evs->map.aru + which); break;
-    case 4: put_number(step, patch.offset, evs->map.max_hs + which); break;
-    case 5: put_number(step, patch.offset, evs->install ? evs->install->h.fifo_seq : evs->fifo_seq); break;
+    case 2:
+        put_number(step, patch.offset, evs->map.safe + which);
+        break;
+    case 3:
+        put_number(step, patch.offset, evs->map.aru + which);
+        break;
+    case 4:
+        put_number(step, patch.offset, evs->map.max_hs + which);
+        break;
+    case 5:
+        put_number(step, patch.offset, evs->install ? evs->install->h.fifo_seq : evs->fifo_seq);
+        break;
     case 6:
         if (evs->install && step->size >= patch.offset + (size_t)VIEW_ID_SIZE)
             put_view(step->data + patch.offset, &evs->install->install_view);
         break;
-    default: put_number(step, patch.offset, evs->member_count ? rank->lu : 0); break;
+    default:
+        put_number(step, patch.offset, evs->member_count ? rank->lu : 0);
+        break;
     }
 }
 
@@ -215,10 +225,18 @@ static void call(struct world *world, const struct fuzz_steps *step) {
     struct xb_uuid uuid = node_uuid(step->arg >> 4 & 3);
     struct evs_options options;
     switch (step->arg & 7) {
-    case 0: evs_leave(evs, (int64_t)fuzz_number(step, 0, 2) * XB_MS, world->now_ns); break;
-    case 1: evs_evict(evs, &uuid, world->now_ns); break;
-    case 2: evs_evict(evs, NULL, world->now_ns); break;
-    case 3: evs_peer_lost(evs, &uuid, step->arg & 8, world->now_ns); break;
+    case 0:
+        evs_leave(evs, (int64_t)fuzz_number(step, 0, 2) * XB_MS, world->now_ns);
+        break;
+    case 1:
+        evs_evict(evs, &uuid, world->now_ns);
+        break;
+    case 2:
+        evs_evict(evs, NULL, world->now_ns);
+        break;
+    case 3:
+        evs_peer_lost(evs, &uuid, step->arg & 8, world->now_ns);
+        break;
     case 4:
         evs_get_options(evs, &options);
         options.auto_evict = step->arg >> 4;
@@ -239,16 +257,28 @@ static void call(struct world *world, const struct fuzz_steps *step) {
 
 static void act(struct world *world, struct fuzz_steps *step) {
     switch (step->op % OP_COUNT) {
-    case OP_RECEIVE: receive(world, step); break;
+    case OP_RECEIVE:
+        receive(world, step);
+        break;
     case OP_PATCH:
         if (world->patch_count < PATCHES_MAX)
             world->patches[world->patch_count++] = (struct patch){step->arg, (uint16_t)fuzz_number(step, 0, 2)};
         return;
-    case OP_DELIVER: deliver(world, step->arg, false); break;
-    case OP_DROP: deliver(world, step->arg, true); break;
-    case OP_WAIT: world->now_ns += (int64_t)(fuzz_number(step, 0, 2) + 1) * XB_MS; break;
-    case OP_SUBMIT: submit(world, step); break;
-    case OP_CALL: call(world, step); break;
+    case OP_DELIVER:
+        deliver(world, step->arg, false);
+        break;
+    case OP_DROP:
+        deliver(world, step->arg, true);
+        break;
+    case OP_WAIT:
+        world->now_ns += (int64_t)(fuzz_number(step, 0, 2) + 1) * XB_MS;
+        break;
+    case OP_SUBMIT:
+        submit(world, step);
+        break;
+    case OP_CALL:
+        call(world, step);
+        break;
     }
     tick(world);
 }

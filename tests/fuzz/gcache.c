@@ -43,8 +43,11 @@ static void fix(uint8_t *file) {
 }
 
 static struct gcache *open_cache(const char *directory) {
-    struct gcache_config config = {.dir = directory, .name = "galera.cache", .size_bytes = RING_BYTES,
-                                   .page_size_bytes = RING_BYTES, .is_recovering = true};
+    struct gcache_config config = {.dir = directory,
+                                   .name = "galera.cache",
+                                   .size_bytes = RING_BYTES,
+                                   .page_size_bytes = RING_BYTES,
+                                   .is_recovering = true};
     struct xb_error error;
     struct gcache *cache = gcache_open(&config, NULL, &error);
     if (!cache) fuzz_violated(error.text, __FILE__, __LINE__);

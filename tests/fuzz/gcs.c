@@ -68,8 +68,8 @@ static int on_submit(void *ctx, struct xb_buf *buf, uint8_t type, enum evs_order
     fuzz_require(buf->size > 0 && buf->size <= PC_PAYLOAD_MAX && buf->head >= XB_BUF_HEADROOM - 20);
     if (!(world->members >> index_of(node) & 1)) return -ENOTCONN;
     if (world->is_refusing || world->count == LOG_MAX) return -EAGAIN;
-    world->log[world->count++] = (struct entry){index_of(node), type, order, fuzz_copy(xb_buf_data(buf), buf->size),
-                                                buf->size, order != EVS_LOCAL_CAUSAL};
+    world->log[world->count++] = (struct entry){
+        index_of(node), type, order, fuzz_copy(xb_buf_data(buf), buf->size), buf->size, order != EVS_LOCAL_CAUSAL};
     xb_buf_unref(buf);
     return 0;
 }
@@ -132,8 +132,11 @@ static void run(struct world *world, int index) {
         const struct entry *entry = &world->log[node->cursor++];
         if (!(world->members >> index & 1) || (!entry->is_for_all && index && entry->sender != index)) continue;
         if (entry->order == EVS_LOCAL_CAUSAL && entry->sender != index) continue;
-        struct pc_message message = {.source = world->nodes[entry->sender].uuid, .user_type = entry->type,
-                                     .order = entry->order, .payload = entry->bytes, .size = entry->size};
+        struct pc_message message = {.source = world->nodes[entry->sender].uuid,
+                                     .user_type = entry->type,
+                                     .order = entry->order,
+                                     .payload = entry->bytes,
+                                     .size = entry->size};
         gcs_message(node->gcs, &message, world->now_ns);
     }
 }
@@ -154,8 +157,8 @@ static void run_all(struct world *world) {
 
 static void change_view(struct world *world, unsigned members, bool is_primary, bool is_bootstrap) {
     struct pc_member list[NODES];
-    struct pc_view view = {.id = {.type = is_primary ? VIEW_PRIM : VIEW_NON_PRIM}, .is_bootstrap = is_bootstrap,
-                           .members = list};
+    struct pc_view view = {
+        .id = {.type = is_primary ? VIEW_PRIM : VIEW_NON_PRIM}, .is_bootstrap = is_bootstrap, .members = list};
     for (int i = 0; i < NODES; i++)
         if (members >> i & 1) list[view.member_count++].uuid = node_uuid(i);
     world->members = members;
@@ -171,8 +174,12 @@ static void begin(struct world *world, uint8_t mode) {
         struct node *node = &world->nodes[i];
         *node = (struct node){.world = world, .uuid = node_uuid(i)};
         xb_random_seed(&node->random, (uint64_t)i + 1);
-        struct gcs_config config = {.uuid = node->uuid, .name = "node", .incoming = "10.0.0.1:3306",
-                                    .repl_version_max = 11, .appl_version_max = 4, .seqno = -1};
+        struct gcs_config config = {.uuid = node->uuid,
+                                    .name = "node",
+                                    .incoming = "10.0.0.1:3306",
+                                    .repl_version_max = 11,
+                                    .appl_version_max = 4,
+                                    .seqno = -1};
         gcs_options_default(&config.options);
         config.options.stateless = i == 2 && mode & 1;
         config.options.fc_single_primary = mode & 2;
@@ -210,8 +217,8 @@ static void receive(struct world *world, struct fuzz_steps *step) {
     if (step->arg & ARG_STATE && type == GCS_MSG_STATE && step->size >= 24)
         memcpy(step->data + 8, gcs->state_uuid.bytes, 16);
     if (!step->size || world->count == LOG_MAX || !(world->members >> sender & 1)) return;
-    world->log[world->count++] = (struct entry){sender, type, EVS_SAFE, fuzz_copy(step->data, step->size), step->size,
-                                                (step->arg & ARG_ALL) != 0};
+    world->log[world->count++] = (struct entry){
+        sender, type, EVS_SAFE, fuzz_copy(step->data, step->size), step->size, (step->arg & ARG_ALL) != 0};
 }
 
 static void submit(struct world *world, const struct fuzz_steps *step) {
@@ -225,8 +232,11 @@ static void submit(struct world *world, const struct fuzz_steps *step) {
     memcpy(bytes, step->data, step->size < size ? step->size : size);
     *submission = (struct submission){.node = node, .part = {bytes, size}, .bytes = bytes, .is_pending = true};
     submission->gcs = (struct gcs_submission){.type = step->arg & 0x10 ? GCS_STATE_REQ : GCS_WRITESET,
-                                              .parts = &submission->part, .part_count = 1, .done = on_done,
-                                              .is_out_of_order = step->arg & 0x20, .ctx = submission};
+                                              .parts = &submission->part,
+                                              .part_count = 1,
+                                              .done = on_done,
+                                              .is_out_of_order = step->arg & 0x20,
+                                              .ctx = submission};
     gcs_submit(node->gcs, &submission->gcs, world->now_ns);
 }
 
@@ -239,37 +249,65 @@ static void call(struct world *world, const struct fuzz_steps *step) {
     struct submission *submission = &world->submissions[seqno % SUBMISSIONS_MAX];
     gcs_options_default(&options);
     switch (step->arg & 15) {
-    case 0: gcs_join(gcs, &uuid, seqno, -(int)(step->arg >> 4), world->now_ns); break;
-    case 1: gcs_report_last_applied(gcs, &uuid, seqno, world->now_ns); break;
-    case 2: gcs_vote(gcs, &uuid, seqno, value, step->data, step->size, world->now_ns); break;
+    case 0:
+        gcs_join(gcs, &uuid, seqno, -(int)(step->arg >> 4), world->now_ns);
+        break;
+    case 1:
+        gcs_report_last_applied(gcs, &uuid, seqno, world->now_ns);
+        break;
+    case 2:
+        gcs_vote(gcs, &uuid, seqno, value, step->data, step->size, world->now_ns);
+        break;
     case 3:
         world->causal_asked++;
         gcs_causal(gcs, world, world->now_ns);
         break;
-    case 4: gcs_set_queue_length(gcs, seqno, seqno * 100, step->arg & 0x10, world->now_ns); break;
+    case 4:
+        gcs_set_queue_length(gcs, seqno, seqno * 100, step->arg & 0x10, world->now_ns);
+        break;
     case 5:
         options.fc_limit = seqno & 0xffff;
         options.vote_policy = step->arg >> 4;
         gcs_set_options(gcs, &options, world->now_ns);
         break;
-    case 6: world->is_refusing = step->arg & 0x10; break;
+    case 6:
+        world->is_refusing = step->arg & 0x10;
+        break;
     case 7:
         if (submission->is_pending) gcs_cancel(submission->node->gcs, &submission->gcs, world->now_ns);
         break;
-    case 8: gcs_close(gcs, world->now_ns); break;
-    case 9: gcs_error(gcs, -ECONNABORTED, world->now_ns); break;
-    default: gcs_get_status(gcs, &status, world->now_ns); break;
+    case 8:
+        gcs_close(gcs, world->now_ns);
+        break;
+    case 9:
+        gcs_error(gcs, -ECONNABORTED, world->now_ns);
+        break;
+    default:
+        gcs_get_status(gcs, &status, world->now_ns);
+        break;
     }
 }
 
 static void act(struct world *world, struct fuzz_steps *step) {
     switch (step->op % OP_COUNT) {
-    case OP_RECEIVE: receive(world, step); break;
-    case OP_RUN: run_all(world); break;
-    case OP_VIEW: change_view(world, step->arg & 6 ? (step->arg & 7) | 1 : 1, step->arg & 8, step->arg & 16); break;
-    case OP_WAIT: world->now_ns += (int64_t)(fuzz_number(step, 0, 2) + 1) * XB_MS; break;
-    case OP_SUBMIT: submit(world, step); break;
-    case OP_CALL: call(world, step); break;
+    case OP_RECEIVE:
+        receive(world, step);
+        break;
+    case OP_RUN:
+        run_all(world);
+        break;
+    case OP_VIEW:
+        change_view(world, step->arg & 6 ? (step->arg & 7) | 1 : 1, step->arg & 8, step->arg & 16);
+        break;
+    case OP_WAIT:
+        world->now_ns += (int64_t)(fuzz_number(step, 0, 2) + 1) * XB_MS;
+        break;
+    case OP_SUBMIT:
+        submit(world, step);
+        break;
+    case OP_CALL:
+        call(world, step);
+        break;
     }
     tick(world);
 }

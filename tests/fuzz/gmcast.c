@@ -108,9 +108,13 @@ static void greet(struct world *world, gmcast_conn conn, unsigned node, bool is_
 static void begin(struct world *world, uint8_t mode) {
     *world = (struct world){.now_ns = XB_SECOND, .is_tls = mode & 1, .dialled = 0x1000};
     xb_random_seed(&world->random, 1);
-    struct gmcast_config config = {.uuid = node_uuid(0), .is_tls = world->is_tls, .segment = mode >> 1 & 1,
-                                   .checksum = DATAGRAM_CHECKSUM_CRC32C, .peer_timeout_ns = 3 * XB_SECOND,
-                                   .time_wait_ns = 5 * XB_SECOND, .max_initial_reconnect_attempts = INT32_MAX};
+    struct gmcast_config config = {.uuid = node_uuid(0),
+                                   .is_tls = world->is_tls,
+                                   .segment = mode >> 1 & 1,
+                                   .checksum = DATAGRAM_CHECKSUM_CRC32C,
+                                   .peer_timeout_ns = 3 * XB_SECOND,
+                                   .time_wait_ns = 5 * XB_SECOND,
+                                   .max_initial_reconnect_attempts = INT32_MAX};
     strcpy(config.group, GROUP);
     strcpy(config.listen_address, world->is_tls ? "ssl://10.0.0.9:4567" : "tcp://10.0.0.9:4567");
     struct gmcast_io io = {world, on_dial, on_send, on_close, NULL};
@@ -169,14 +173,29 @@ static void set_option(struct world *world, const struct fuzz_steps *step) {
     text[size] = 0;
     struct xb_uuid node = node_uuid(step->arg >> 4);
     switch (step->arg & 7) {
-    case 0: gmcast_peer_add(world->mesh, text, world->now_ns); break;
-    case 1: gmcast_peer_delete(world->mesh, text, world->now_ns); break;
-    case 2: gmcast_isolate(world->mesh, 1, world->now_ns); break;
-    case 3: gmcast_isolate(world->mesh, 0, world->now_ns); break;
-    case 4: gmcast_evict(world->mesh, &node); break;
-    case 5: gmcast_unevict(world->mesh, step->arg & 8 ? NULL : &node); break;
-    case 6: gmcast_allow(world->mesh, &node); break;
-    default: break;
+    case 0:
+        gmcast_peer_add(world->mesh, text, world->now_ns);
+        break;
+    case 1:
+        gmcast_peer_delete(world->mesh, text, world->now_ns);
+        break;
+    case 2:
+        gmcast_isolate(world->mesh, 1, world->now_ns);
+        break;
+    case 3:
+        gmcast_isolate(world->mesh, 0, world->now_ns);
+        break;
+    case 4:
+        gmcast_evict(world->mesh, &node);
+        break;
+    case 5:
+        gmcast_unevict(world->mesh, step->arg & 8 ? NULL : &node);
+        break;
+    case 6:
+        gmcast_allow(world->mesh, &node);
+        break;
+    default:
+        break;
     }
 }
 
@@ -197,13 +216,27 @@ static void act(struct world *world, struct fuzz_steps *step) {
         fix_message(world, step, conn);
         gmcast_received(world->mesh, conn, step->data, step->size, world->now_ns);
         break;
-    case OP_ACCEPT: accept_conn(world, conn); break;
-    case OP_CONNECT: gmcast_connected(world->mesh, conn, world->now_ns); break;
-    case OP_LOSE: gmcast_lost(world->mesh, conn, step->arg & 0x10 ? -ECONNREFUSED : 0, world->now_ns); break;
-    case OP_WAIT: world->now_ns += (int64_t)(fuzz_number(step, 0, 2) + 1) * XB_MS; break;
-    case OP_SEND: send(world, step); break;
-    case OP_VIEW: view(world, step); break;
-    case OP_OPTION: set_option(world, step); break;
+    case OP_ACCEPT:
+        accept_conn(world, conn);
+        break;
+    case OP_CONNECT:
+        gmcast_connected(world->mesh, conn, world->now_ns);
+        break;
+    case OP_LOSE:
+        gmcast_lost(world->mesh, conn, step->arg & 0x10 ? -ECONNREFUSED : 0, world->now_ns);
+        break;
+    case OP_WAIT:
+        world->now_ns += (int64_t)(fuzz_number(step, 0, 2) + 1) * XB_MS;
+        break;
+    case OP_SEND:
+        send(world, step);
+        break;
+    case OP_VIEW:
+        view(world, step);
+        break;
+    case OP_OPTION:
+        set_option(world, step);
+        break;
     }
 }
 
@@ -214,9 +247,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct fuzz_steps step = fuzz_steps_init(data + 1, size - 1);
     while (fuzz_next(&step)) {
         /* A connection number is used once (gmcast.h). */
-        bool is_used = step.op % OP_COUNT == OP_ACCEPT && mesh_link_find(world.mesh, conn_of(&world, step.arg & ARG_CONN));
+        bool is_used =
+            step.op % OP_COUNT == OP_ACCEPT && mesh_link_find(world.mesh, conn_of(&world, step.arg & ARG_CONN));
         if (!is_used) act(&world, &step);
-        for (int rounds = 0; gmcast_tick(world.mesh, world.now_ns) <= world.now_ns; rounds++) fuzz_require(rounds < 100);
+        for (int rounds = 0; gmcast_tick(world.mesh, world.now_ns) <= world.now_ns; rounds++)
+            fuzz_require(rounds < 100);
     }
     gmcast_stop(world.mesh);
     gmcast_free(world.mesh);

@@ -144,8 +144,8 @@ static void submit(struct world *world, struct node *node, enum gcs_action_type 
     *submission = (struct submission){.node = node, .is_pending = true};
     memset(submission->bytes, type == GCS_STATE_REQ ? 0 : salt, sizeof(submission->bytes));
     submission->part = (struct iovec){submission->bytes, size < 1 ? 1 : size};
-    submission->gcs = (struct gcs_submission){.type = type, .parts = &submission->part, .part_count = 1,
-                                              .done = on_done, .ctx = submission};
+    submission->gcs = (struct gcs_submission){
+        .type = type, .parts = &submission->part, .part_count = 1, .done = on_done, .ctx = submission};
     gcs_submit(group_gcs(node->stack.group), &submission->gcs, now(node));
     stack_settle(&node->stack);
 }
@@ -199,14 +199,30 @@ static void call(struct world *world, struct node *node, uint8_t kind, const str
     struct gcs_status status;
     gcs_get_status(gcs, &status, now(node));
     switch (kind) {
-    case 0: join(node); return;
-    case 1: gcs_report_last_applied(gcs, &status.group_uuid, status.seqno, now(node)); break;
-    case 2: gcs_vote(gcs, &status.group_uuid, status.seqno, (int64_t)fuzz_number(step, 0, 8), "no", 2, now(node)); break;
-    case 3: gcs_causal(gcs, world, now(node)); break;
-    case 4: gcs_set_queue_length(gcs, (int64_t)fuzz_number(step, 0, 2), 0, false, now(node)); break;
-    case 5: pc_set_weight(group_pc(node->stack.group), (int)fuzz_number(step, 0, 1), now(node)); break;
-    case 6: pc_bootstrap(group_pc(node->stack.group), now(node)); break;
-    case 7: group_leave(node->stack.group, now(node)); break;
+    case 0:
+        join(node);
+        return;
+    case 1:
+        gcs_report_last_applied(gcs, &status.group_uuid, status.seqno, now(node));
+        break;
+    case 2:
+        gcs_vote(gcs, &status.group_uuid, status.seqno, (int64_t)fuzz_number(step, 0, 8), "no", 2, now(node));
+        break;
+    case 3:
+        gcs_causal(gcs, world, now(node));
+        break;
+    case 4:
+        gcs_set_queue_length(gcs, (int64_t)fuzz_number(step, 0, 2), 0, false, now(node));
+        break;
+    case 5:
+        pc_set_weight(group_pc(node->stack.group), (int)fuzz_number(step, 0, 1), now(node));
+        break;
+    case 6:
+        pc_bootstrap(group_pc(node->stack.group), now(node));
+        break;
+    case 7:
+        group_leave(node->stack.group, now(node));
+        break;
     }
     stack_settle(&node->stack);
 }
@@ -223,16 +239,24 @@ static void fault(struct world *world, struct node *node, uint8_t kind) {
     case 2:
         if (!node->stack.group) start(node, false);
         break;
-    case 3: net_reset(world->net, index_of(node), other); break;
-    case 4: net_cut(world->net, index_of(node), other, true); break;
-    case 5: net_cut(world->net, index_of(node), other, false); break;
+    case 3:
+        net_reset(world->net, index_of(node), other);
+        break;
+    case 4:
+        net_cut(world->net, index_of(node), other, true);
+        break;
+    case 5:
+        net_cut(world->net, index_of(node), other, false);
+        break;
     }
 }
 
 static void act(struct world *world, const struct fuzz_steps *step) {
     struct node *node = &world->nodes[step->arg % NODES];
     switch (step->op % OP_COUNT) {
-    case OP_RUN: run_for(world, (int64_t)(fuzz_number(step, 0, 2) % 4096 + 1) * XB_MS); break;
+    case OP_RUN:
+        run_for(world, (int64_t)(fuzz_number(step, 0, 2) % 4096 + 1) * XB_MS);
+        break;
     case OP_CHANGE:
         world->is_armed = true;
         world->skip = step->arg & ARG_SKIP;
@@ -244,8 +268,12 @@ static void act(struct world *world, const struct fuzz_steps *step) {
         submit(world, node, step->arg & 0x80 ? GCS_STATE_REQ : GCS_WRITESET, step->arg & 0x40 ? 2900 : step->size % 200,
                step->arg);
         break;
-    case OP_CALL: call(world, node, step->arg >> 4 & 7, step); break;
-    case OP_FAULT: fault(world, node, step->arg >> 4 & 7); break;
+    case OP_CALL:
+        call(world, node, step->arg >> 4 & 7, step);
+        break;
+    case OP_FAULT:
+        fault(world, node, step->arg >> 4 & 7);
+        break;
     }
 }
 

@@ -3,8 +3,8 @@
  * The joiner's side of incremental state transfer, from a donor that sends anything. The stream functions here stand in
  * for those of src/net: they read the input.
  *
- * u8 mode (1: header checksums are set right, 2: payloads too), u8 what the joiner needs beyond the first seqno, u8 what
- * the history holds already; then the donor's bytes.
+ * u8 mode (1: header checksums are set right, 2: payloads too), u8 what the joiner needs beyond the first seqno, u8
+ * what the history holds already; then the donor's bytes.
  */
 #include "checksums.h"
 #include "fuzz.h"
@@ -101,8 +101,11 @@ static int64_t first_seqno(const uint8_t *data, size_t size) {
 }
 
 static struct gcache *open_cache(const char *directory, int64_t first, uint8_t held) {
-    struct gcache_config config = {.dir = directory, .name = "galera.cache", .size_bytes = RING_BYTES,
-                                   .page_size_bytes = RING_BYTES, .is_payload_intact = is_payload_intact};
+    struct gcache_config config = {.dir = directory,
+                                   .name = "galera.cache",
+                                   .size_bytes = RING_BYTES,
+                                   .page_size_bytes = RING_BYTES,
+                                   .is_payload_intact = is_payload_intact};
     struct xb_error error;
     struct gcache *cache = gcache_open(&config, NULL, &error);
     if (!cache) abort();
@@ -124,10 +127,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint8_t *bytes = fuzz_copy(data + PREFIX_SIZE, stream_size);
     if (data[0] & 3) fix(bytes, stream_size, data[0] & 2);
     int64_t first = first_seqno(bytes, stream_size), next = -1, last;
-    struct ist_receiver receiver = {
-        .config = {.version = data[0] & 4 ? 10 : 11, .cache = open_cache(directory, first, data[2]),
-                   .last_needed = first + (data[1] & 0x3f), .payload_size_max = 1 << 20},
-        .io = {.ctx = &next, .event = on_event}};
+    struct ist_receiver receiver = {.config = {.version = data[0] & 4 ? 10 : 11,
+                                               .cache = open_cache(directory, first, data[2]),
+                                               .last_needed = first + (data[1] & 0x3f),
+                                               .payload_size_max = 1 << 20},
+                                    .io = {.ctx = &next, .event = on_event}};
     struct stream stream = {xb_reader_init(bytes, stream_size)};
     struct xb_error error = {0};
     int rc = ist_receive_events(&receiver, &stream, first + (data[1] >> 6), &last, &error);

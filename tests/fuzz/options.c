@@ -78,14 +78,34 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 void fuzz_seeds(fuzz_take *take, void *ctx) {
-    static const char *const texts[] = {
-        "", "gcache.size = 128M; gcs.fc_limit=100;", "pc.weight=3;evs.suspect_timeout=PT5S",
-        "evs.inactive_timeout = P0Y0M1DT2H3M4.5S;gmcast.peer_timeout=1.5", "socket.ssl_key=/a/b;socket.ssl_cert=/c\\;d",
-        "evs.debug_log_mask=0xff; evs.auto_evict=0", "repl.max_ws_size=2147483647;gcs.max_throttle=0.25",
-        "gcache.size=0x1000;cert.log_conflicts=yes;pc.bootstrap=true", "a=b;;=;x", "gcs.fc_factor=1e-3", "true", "off",
-        "PT0.5S", "P1Y2M3DT4H5M6.789S", "127.0.0.1:4567", "tcp://10.0.0.1:4567", "ssl://[::1]:4567", "[fe80::1%eth0]:1",
-        "example.org", "gcomm://", "gcomm://10.0.0.1,host:4568,[::1]:4569?pc.wait_prim=no&evs.version=1#x",
-        "gcomm://user@host/path?gmcast.segment=2", "gcomm://0.0.0.0", "9223372036854775807", "-1", "1T", "0x7fG", "017"};
+    static const char *const texts[] = {"",
+                                        "gcache.size = 128M; gcs.fc_limit=100;",
+                                        "pc.weight=3;evs.suspect_timeout=PT5S",
+                                        "evs.inactive_timeout = P0Y0M1DT2H3M4.5S;gmcast.peer_timeout=1.5",
+                                        "socket.ssl_key=/a/b;socket.ssl_cert=/c\\;d",
+                                        "evs.debug_log_mask=0xff; evs.auto_evict=0",
+                                        "repl.max_ws_size=2147483647;gcs.max_throttle=0.25",
+                                        "gcache.size=0x1000;cert.log_conflicts=yes;pc.bootstrap=true",
+                                        "a=b;;=;x",
+                                        "gcs.fc_factor=1e-3",
+                                        "true",
+                                        "off",
+                                        "PT0.5S",
+                                        "P1Y2M3DT4H5M6.789S",
+                                        "127.0.0.1:4567",
+                                        "tcp://10.0.0.1:4567",
+                                        "ssl://[::1]:4567",
+                                        "[fe80::1%eth0]:1",
+                                        "example.org",
+                                        "gcomm://",
+                                        "gcomm://10.0.0.1,host:4568,[::1]:4569?pc.wait_prim=no&evs.version=1#x",
+                                        "gcomm://user@host/path?gmcast.segment=2",
+                                        "gcomm://0.0.0.0",
+                                        "9223372036854775807",
+                                        "-1",
+                                        "1T",
+                                        "0x7fG",
+                                        "017"};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         take(ctx, (const uint8_t *)texts[i], strlen(texts[i]));
     struct xb_options *options = xb_options_new();

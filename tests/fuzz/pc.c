@@ -53,8 +53,8 @@ static int on_submit(void *ctx, struct xb_buf *buf, uint8_t user_type, enum evs_
     bool is_member = world->members >> node->index & 1;
     fuzz_require(buf->size > 0 && buf->size <= EVS_PAYLOAD_MAX && buf->head >= 8 + 20 + 68);
     if (world->is_trans || world->is_refusing || !is_member || world->count == LOG_MAX) return -EAGAIN;
-    world->log[world->count++] = (struct entry){node->index, user_type, order, fuzz_copy(xb_buf_data(buf), buf->size),
-                                                buf->size, true};
+    world->log[world->count++] =
+        (struct entry){node->index, user_type, order, fuzz_copy(xb_buf_data(buf), buf->size), buf->size, true};
     xb_buf_unref(buf);
     return 0;
 }
@@ -110,9 +110,13 @@ static void run(struct world *world, int index, size_t max) {
     for (; max && node->cursor < world->count; max--) {
         const struct entry *entry = &world->log[node->cursor++];
         if (!(world->members >> index & 1) || (!entry->is_for_all && index)) continue;
-        struct evs_message message = {.source = world->nodes[entry->sender].uuid, .view = world->view,
-                                      .user_type = entry->user_type, .order = entry->order, .seq = 1,
-                                      .payload = entry->bytes, .size = entry->size};
+        struct evs_message message = {.source = world->nodes[entry->sender].uuid,
+                                      .view = world->view,
+                                      .user_type = entry->user_type,
+                                      .order = entry->order,
+                                      .seq = 1,
+                                      .payload = entry->bytes,
+                                      .size = entry->size};
         pc_evs_message(node->pc, &message, world->now_ns);
     }
 }
@@ -211,8 +215,8 @@ static void receive(struct world *world, struct fuzz_steps *step) {
     }
     int sender = step->arg & ARG_SOURCE ? 2 : 1;
     if (!step->size || world->count == LOG_MAX || !(world->members >> sender & 1)) return;
-    world->log[world->count++] = (struct entry){sender, user_type, EVS_SAFE, fuzz_copy(step->data, step->size),
-                                                step->size, (step->arg & ARG_ALL) != 0};
+    world->log[world->count++] = (struct entry){
+        sender, user_type, EVS_SAFE, fuzz_copy(step->data, step->size), step->size, (step->arg & ARG_ALL) != 0};
 }
 
 static void submit(struct world *world, const struct fuzz_steps *step) {
@@ -225,29 +229,53 @@ static void submit(struct world *world, const struct fuzz_steps *step) {
 static void call(struct world *world, const struct fuzz_steps *step) {
     struct pc *pc = world->nodes[0].pc;
     switch (step->arg & 7) {
-    case 0: pc_bootstrap(pc, world->now_ns); break;
-    case 1: pc_set_weight(pc, (int)fuzz_number(step, 0, 2), world->now_ns); break;
-    case 2: pc_set_ignore(pc, step->arg & 8, step->arg & 0x10); break;
-    case 3: world->is_refusing = step->arg & 8; break;
-    case 4: pc_closing(pc); break;
-    default: fuzz_require(pc_cluster_weight(pc) >= 0); break;
+    case 0:
+        pc_bootstrap(pc, world->now_ns);
+        break;
+    case 1:
+        pc_set_weight(pc, (int)fuzz_number(step, 0, 2), world->now_ns);
+        break;
+    case 2:
+        pc_set_ignore(pc, step->arg & 8, step->arg & 0x10);
+        break;
+    case 3:
+        world->is_refusing = step->arg & 8;
+        break;
+    case 4:
+        pc_closing(pc);
+        break;
+    default:
+        fuzz_require(pc_cluster_weight(pc) >= 0);
+        break;
     }
 }
 
 static void act(struct world *world, struct fuzz_steps *step) {
     switch (step->op % OP_COUNT) {
-    case OP_RECEIVE: receive(world, step); break;
+    case OP_RECEIVE:
+        receive(world, step);
+        break;
     case OP_RUN:
         if (step->arg & 0x80)
             run(world, step->arg % NODES, step->arg >> 2 & 0x0f);
         else
             run_all(world);
         break;
-    case OP_TRANS: trans(world, step->arg & 7, step->arg >> 4 & 7); break;
-    case OP_REG: reg(world, step->arg & 7); break;
-    case OP_WAIT: world->now_ns += (int64_t)(fuzz_number(step, 0, 2) + 1) * XB_MS; break;
-    case OP_SUBMIT: submit(world, step); break;
-    case OP_CALL: call(world, step); break;
+    case OP_TRANS:
+        trans(world, step->arg & 7, step->arg >> 4 & 7);
+        break;
+    case OP_REG:
+        reg(world, step->arg & 7);
+        break;
+    case OP_WAIT:
+        world->now_ns += (int64_t)(fuzz_number(step, 0, 2) + 1) * XB_MS;
+        break;
+    case OP_SUBMIT:
+        submit(world, step);
+        break;
+    case OP_CALL:
+        call(world, step);
+        break;
     }
     for (int i = 0; i < NODES; i++)
         for (int rounds = 0; pc_tick(world->nodes[i].pc, world->now_ns) <= world->now_ns; rounds++)
@@ -277,7 +305,8 @@ void fuzz_seeds(fuzz_take *take, void *ctx) {
             seed.bytes[0] = (uint8_t)(n / 4);
             if (n % 8) fuzz_add(&seed, OP_RUN, 0, NULL, 0); /* else in the midst of the exchange */
         }
-        fuzz_add(&seed, OP_RECEIVE, (uint8_t)(fix | user | n % 2 | (n % 3 ? 0 : ARG_ALL)), record.data + 1, record.size - 1);
+        fuzz_add(&seed, OP_RECEIVE, (uint8_t)(fix | user | n % 2 | (n % 3 ? 0 : ARG_ALL)), record.data + 1,
+                 record.size - 1);
         if (n % 4 == 1) fuzz_add(&seed, OP_SUBMIT, (uint8_t)n, record.data, n % 50);
         if (n % 4 == 2) fuzz_add(&seed, OP_TRANS, (uint8_t)(n / 4 * 37), NULL, 0);
         if (n % 4 == 2) fuzz_add(&seed, OP_REG, 7, NULL, 0);

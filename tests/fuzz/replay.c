@@ -48,8 +48,9 @@ static size_t place(struct xb_random *random, size_t size) {
 
 /* Numbers at which readers go wrong. */
 static void put_number(uint8_t *data, size_t size, struct xb_random *random) {
-    static const uint64_t numbers[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
-                                       INT64_MAX, (uint64_t)INT64_MIN, UINT64_MAX};
+    static const uint64_t numbers[] = {0,         1,          0x7f,       0x80,       0xff,      0x7fff,
+                                       0xffff,    0x7fffffff, 0x80000000, 0xffffffff, INT64_MAX, (uint64_t)INT64_MIN,
+                                       UINT64_MAX};
     size_t width = (size_t)1 << xb_random_below(random, 4);
     if (width > size) return;
     uint64_t number = numbers[xb_random_below(random, sizeof(numbers) / sizeof(numbers[0]))];
@@ -68,7 +69,9 @@ static size_t mutate(uint8_t *data, size_t size, const struct corpus *corpus, st
         if (size) data[at] = (uint8_t)xb_random_u64(random);
         return size;
     case 3:
-    case 4: put_number(data, size, random); return size;
+    case 4:
+        put_number(data, size, random);
+        return size;
     case 5: /* takes bytes out */
         n = n < size - at ? n : size - at;
         memmove(data + at, data + at + n, size - at - n);

@@ -40,8 +40,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 static void take_request(fuzz_take *take, void *ctx, const char *sst, const char *ist) {
-    struct state_request request = {.donors = "a,b,", .history = {{1, 2, 3}}, .last_applied = 77, .sst = sst,
-                                    .sst_size = sst ? strlen(sst) + 1 : 0, .ist = ist};
+    struct state_request request = {.donors = "a,b,",
+                                    .history = {{1, 2, 3}},
+                                    .last_applied = 77,
+                                    .sst = sst,
+                                    .sst_size = sst ? strlen(sst) + 1 : 0,
+                                    .ist = ist};
     size_t size;
     uint8_t *bytes = state_request_encode(&request, &size);
     take(ctx, bytes, size);
@@ -58,7 +62,8 @@ void fuzz_seeds(fuzz_take *take, void *ctx) {
     while (vectors_next(&v, &record)) {
         struct gcs_fragment fragment;
         if (record.size < 17 || record.data[0] != GCS_MSG_ACTION) continue;
-        if (gcs_fragment_read(&fragment, record.data + 17, record.size - 17) || fragment.type != GCS_STATE_REQ) continue;
+        if (gcs_fragment_read(&fragment, record.data + 17, record.size - 17) || fragment.type != GCS_STATE_REQ)
+            continue;
         take(ctx, fragment.data, fragment.size);
     }
     free(v.bytes);

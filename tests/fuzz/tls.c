@@ -26,7 +26,8 @@ static struct tls_context *context(void) {
     certs_init(&certs);
     certs_make(&certs, "ca", &(struct cert_wish){.is_ca = true});
     certs_make(&certs, "node", &(struct cert_wish){.issuer = "ca"});
-    struct tls_config config = {.key_file = certs_path(&certs, "node.key"), .cert_file = certs_path(&certs, "node.crt"),
+    struct tls_config config = {.key_file = certs_path(&certs, "node.key"),
+                                .cert_file = certs_path(&certs, "node.crt"),
                                 .ca_file = certs_path(&certs, "ca.crt")};
     struct xb_error error;
     made = tls_context_load(&config, &error);
@@ -65,7 +66,8 @@ static void read_all(struct end *end) {
     struct xb_error error = {0};
     ssize_t n;
     if (!end->is_done) return;
-    while ((n = tls_session_read(end->session, buffer, sizeof(buffer), &error)) > 0) {}
+    while ((n = tls_session_read(end->session, buffer, sizeof(buffer), &error)) > 0) {
+    }
     fuzz_require(n == 0 || n == -EAGAIN || (n == -EPROTO && error.text[0]));
     end->is_failed |= n != -EAGAIN;
 }
@@ -83,9 +85,12 @@ static void act(struct end *tested, struct end *peer, const struct fuzz_steps *s
         pass(tested, peer, &(struct fuzz_steps){0});
         break;
     case OP_WRITE:
-        if (end->is_done && !end->is_failed && step->size) tls_session_write(end->session, step->data, step->size, &error);
+        if (end->is_done && !end->is_failed && step->size)
+            tls_session_write(end->session, step->data, step->size, &error);
         break;
-    case OP_READ: read_all(end); break;
+    case OP_READ:
+        read_all(end);
+        break;
     case OP_CLOSE:
         if (end->is_done && !end->is_failed) tls_session_close(end->session);
         break;

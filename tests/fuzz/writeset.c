@@ -102,11 +102,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (world.is_broken) continue;
         switch (step.op % OP_COUNT) {
         case OP_WRITESET:
-        case OP_WRITESET_FIXED: take_writeset(&world, &step); break;
-        case OP_FINISH: finish(&world, step.arg); break;
-        case OP_PURGE: certify_purge(world.certify, world.seqno - step.arg); break;
-        case OP_CHANGE: change(&world, &step); break;
-        case OP_PLACEHOLDER: certify_placeholder(world.certify, ++world.seqno); break;
+        case OP_WRITESET_FIXED:
+            take_writeset(&world, &step);
+            break;
+        case OP_FINISH:
+            finish(&world, step.arg);
+            break;
+        case OP_PURGE:
+            certify_purge(world.certify, world.seqno - step.arg);
+            break;
+        case OP_CHANGE:
+            change(&world, &step);
+            break;
+        case OP_PLACEHOLDER:
+            certify_placeholder(world.certify, ++world.seqno);
+            break;
         }
         fuzz_require(certify_safe_to_discard(world.certify) <= world.seqno);
     }
@@ -122,7 +132,8 @@ void fuzz_seeds(fuzz_take *take, void *ctx) {
     for (unsigned n = 0; vectors_next(&v, &record); n++) {
         if (n % 4 == 0) seed.size = 0;
         fuzz_add(&seed, OP_WRITESET, ARG_LAST_SEEN | 3, record.data, record.size < 8000 ? record.size : 8000);
-        fuzz_add(&seed, OP_WRITESET_FIXED, (uint8_t)(ARG_LAST_SEEN | n % 16), record.data, record.size < 8000 ? record.size : 0);
+        fuzz_add(&seed, OP_WRITESET_FIXED, (uint8_t)(ARG_LAST_SEEN | n % 16), record.data,
+                 record.size < 8000 ? record.size : 0);
         fuzz_add(&seed, OP_WRITESET_FIXED, (uint8_t)(ARG_SET_FLAGS | ARG_LAST_SEEN | n % 16), record.data,
                  record.size < 2000 ? record.size : 0);
         if (n % 3 == 0) fuzz_add(&seed, OP_FINISH, (uint8_t)n, NULL, 0);

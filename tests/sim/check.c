@@ -134,8 +134,7 @@ static bool is_gone(const struct check *check, int64_t seqno) {
 
 static void forget_from(struct check *check, struct lineage *lineage, int64_t seqno) {
     for (size_t i = (size_t)seqno; i < lineage->count; i++) {
-        if (lineage->entries[i].type == ENTRY_WRITESET)
-            check->submissions[lineage->entries[i].submission].seqno = -1;
+        if (lineage->entries[i].type == ENTRY_WRITESET) check->submissions[lineage->entries[i].submission].seqno = -1;
         lineage->entries[i] = (struct entry){.type = ENTRY_NONE};
     }
     for (size_t i = (size_t)seqno; i < lineage->vote_count; i++) lineage->vote_values[i] = INT64_MIN;
@@ -157,9 +156,11 @@ static struct entry *entry_agree(struct check *check, int node, bool has_state, 
         entry->first_node = node;
     } else if (entry->type != type || memcmp(&entry->digest, &digest, sizeof(digest)) ||
                !xb_uuid_equal(&entry->sender, sender)) {
-        check_fail(check, "node %d delivers as seqno %lld something else (type %d of %s) than node %d before (type %d of %s)%s",
-                   node, (long long)seqno, type, XB_UUID_SHORT(sender), entry->first_node, entry->type,
-                   XB_UUID_SHORT(&entry->sender), entry->is_acknowledged ? ", which was acknowledged" : "");
+        check_fail(
+            check,
+            "node %d delivers as seqno %lld something else (type %d of %s) than node %d before (type %d of %s)%s", node,
+            (long long)seqno, type, XB_UUID_SHORT(sender), entry->first_node, entry->type,
+            XB_UUID_SHORT(&entry->sender), entry->is_acknowledged ? ", which was acknowledged" : "");
     }
     return entry;
 }
@@ -188,8 +189,7 @@ void check_writeset(struct check *check, int node, bool has_state, const struct 
     if (last_seen < lineage->cut[node])
         check_fail(check, "node %d: write set %lld has seen only %lld, below the commit cut %lld", node,
                    (long long)seqno, (long long)last_seen, (long long)lineage->cut[node]);
-    if (last_seen >= seqno)
-        check_fail(check, "write set %lld has seen %lld", (long long)seqno, (long long)last_seen);
+    if (last_seen >= seqno) check_fail(check, "write set %lld has seen %lld", (long long)seqno, (long long)last_seen);
 }
 
 void check_cchange(struct check *check, int node, bool has_state, const struct gcs_cchange *change) {
@@ -200,8 +200,8 @@ void check_cchange(struct check *check, int node, bool has_state, const struct g
     uint8_t *bytes = malloc(size);
     gcs_cchange_encode(&plain, bytes);
     bool is_new;
-    entry_agree(check, node, has_state, &change->group_uuid, change->seqno, ENTRY_CCHANGE,
-                xb_fast_hash128(bytes, size), &xb_uuid_nil, &is_new);
+    entry_agree(check, node, has_state, &change->group_uuid, change->seqno, ENTRY_CCHANGE, xb_fast_hash128(bytes, size),
+                &xb_uuid_nil, &is_new);
     if (is_new) check->counts.changes++;
     free(bytes);
 }
@@ -209,8 +209,7 @@ void check_cchange(struct check *check, int node, bool has_state, const struct g
 void check_commit_cut(struct check *check, int node, const struct xb_uuid *group_uuid, int64_t seqno) {
     struct lineage *lineage = lineage_of(check, group_uuid);
     if (seqno <= lineage->cut[node])
-        check_fail(check, "node %d: commit cut %lld after %lld", node, (long long)seqno,
-                   (long long)lineage->cut[node]);
+        check_fail(check, "node %d: commit cut %lld after %lld", node, (long long)seqno, (long long)lineage->cut[node]);
     lineage->cut[node] = seqno;
 }
 
@@ -235,7 +234,8 @@ void check_verdict(struct check *check, int node, const struct xb_uuid *group_uu
     int64_t bound = (map_lowest > entry->map_lowest ? map_lowest : entry->map_lowest) - 1;
     int64_t here = depends > bound ? depends : bound, there = entry->depends > bound ? entry->depends : bound;
     if (here != there || depends >= seqno)
-        check_fail(check, "node %d: write set %lld depends on %lld (map from %lld), at another node on %lld (map from %lld)",
+        check_fail(check,
+                   "node %d: write set %lld depends on %lld (map from %lld), at another node on %lld (map from %lld)",
                    node, (long long)seqno, (long long)depends, (long long)map_lowest, (long long)entry->depends,
                    (long long)entry->map_lowest);
 }
@@ -291,7 +291,8 @@ void check_pc_view(struct check *check, int node, const struct pc_view *view) {
         bool is_same = known->is_bootstrap == view->is_bootstrap && known->member_count == view->member_count;
         for (size_t j = 0; is_same && j < view->member_count; j++)
             is_same = xb_uuid_equal(&known->members[j], &view->members[j].uuid);
-        if (!is_same) check_fail(check, "node %d: primary view %s is not that of others", node, VIEW_ID_TEXT(&view->id));
+        if (!is_same)
+            check_fail(check, "node %d: primary view %s is not that of others", node, VIEW_ID_TEXT(&view->id));
         return;
     }
     if (check->view_count == check->view_capacity) {
@@ -299,8 +300,8 @@ void check_pc_view(struct check *check, int node, const struct pc_view *view) {
         check->views = realloc(check->views, check->view_capacity * sizeof(*check->views));
     }
     struct primary_view *fresh = &check->views[check->view_count++];
-    *fresh = (struct primary_view){.id = view->id, .is_bootstrap = view->is_bootstrap,
-                                   .member_count = view->member_count};
+    *fresh =
+        (struct primary_view){.id = view->id, .is_bootstrap = view->is_bootstrap, .member_count = view->member_count};
     for (size_t i = 0; i < view->member_count; i++) fresh->members[i] = view->members[i].uuid;
     check->counts.primary_views++;
 }
@@ -308,8 +309,7 @@ void check_pc_view(struct check *check, int node, const struct pc_view *view) {
 uint64_t check_submit(struct check *check, int node) {
     if (check->submission_count == check->submission_capacity) {
         check->submission_capacity = check->submission_capacity ? 2 * check->submission_capacity : 256;
-        check->submissions =
-            realloc(check->submissions, check->submission_capacity * sizeof(*check->submissions));
+        check->submissions = realloc(check->submissions, check->submission_capacity * sizeof(*check->submissions));
     }
     check->submissions[check->submission_count] = (struct submission){.node = node, .seqno = -1};
     check->counts.submitted++;
@@ -343,8 +343,8 @@ void check_end(struct check *check, const struct check_state *states, size_t cou
             if (lineage->entries[j].is_acknowledged) last = (int64_t)j;
         for (size_t j = 0; j < count; j++)
             if (last >= 0 && (!xb_uuid_equal(&states[j].group_uuid, &lineage->group_uuid) || states[j].seqno < last))
-                check_fail(check, "a node ends at seqno %lld without the acknowledged %lld",
-                           (long long)states[j].seqno, (long long)last);
+                check_fail(check, "a node ends at seqno %lld without the acknowledged %lld", (long long)states[j].seqno,
+                           (long long)last);
     }
 }
 

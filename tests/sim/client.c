@@ -47,8 +47,7 @@ void client_submission_free(struct submission *submission) {
 
 void client_stop(struct sim_node *node) {
     while (node->submissions) {
-        if (node->submissions->kind == SUBMIT_WRITESET)
-            check_crashed(node->cluster->check, node->submissions->number);
+        if (node->submissions->kind == SUBMIT_WRITESET) check_crashed(node->cluster->check, node->submissions->number);
         client_submission_free(node->submissions);
     }
 }
@@ -68,8 +67,8 @@ static void add_keys(struct writeset_builder *builder, struct xb_random *random,
         char row[16];
         int length = snprintf(row, sizeof(row), "row%d", (int)xb_random_below(random, SIM_KEYS));
         struct iovec parts[3] = {{"db", 2}, {"t", 1}, {row, (size_t)length}};
-        enum writeset_key_type type = is_toi ? WRITESET_KEY_EXCLUSIVE
-                                             : (enum writeset_key_type)xb_random_below(random, WRITESET_KEY_TYPES);
+        enum writeset_key_type type =
+            is_toi ? WRITESET_KEY_EXCLUSIVE : (enum writeset_key_type)xb_random_below(random, WRITESET_KEY_TYPES);
         writeset_builder_add_key(builder, parts, is_toi ? 2 : 3, type);
     }
     writeset_builder_add_key(builder, NULL, 0, is_toi ? WRITESET_KEY_REFERENCE : WRITESET_KEY_SHARED);

@@ -21,7 +21,7 @@
 struct faults {
     struct cluster *cluster;
     struct faults_stats *stats;
-    bool is_over;           /* no more faults */
+    bool is_over;            /* no more faults */
     bool is_operator_needed; /* the group may not be able to come back by itself */
 };
 
@@ -306,12 +306,12 @@ static void describe(const struct cluster *cluster, const char *what) {
         }
         struct gcs_status status;
         gcs_get_status(group_gcs(node->group), &status, net_now(cluster->net));
-        used += (size_t)snprintf(text + used, sizeof(text) - used,
-                                 " [%d evs %s pc %d gcs %d node %d phase %d seqno %lld/%lld items %zu jobs %zu out %zu]",
-                                 i, evs_state_name(evs_get_state(group_evs(node->group))),
-                                 pc_get_state(group_pc(node->group)), status.group_state, status.node_state,
-                                 node->phase, (long long)node->disk.state.seqno, (long long)status.seqno,
-                                 node->item_count, node->job_count, node->outstanding);
+        used +=
+            (size_t)snprintf(text + used, sizeof(text) - used,
+                             " [%d evs %s pc %d gcs %d node %d phase %d seqno %lld/%lld items %zu jobs %zu out %zu]", i,
+                             evs_state_name(evs_get_state(group_evs(node->group))), pc_get_state(group_pc(node->group)),
+                             status.group_state, status.node_state, node->phase, (long long)node->disk.state.seqno,
+                             (long long)status.seqno, node->item_count, node->job_count, node->outstanding);
     }
     check_fail(cluster->check, "%s", text);
 }

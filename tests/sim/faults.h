@@ -6,9 +6,9 @@
 #include "node.h"
 
 struct faults_stats {
-    uint64_t events;       /* of the network */
-    int64_t virtual_ns;    /* length of the run */
-    int64_t recovery_ns;   /* from the healing until all are ready */
+    uint64_t events;     /* of the network */
+    int64_t virtual_ns;  /* length of the run */
+    int64_t recovery_ns; /* from the healing until all are ready */
     int faults, operator_acts;
 };
 

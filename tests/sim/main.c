@@ -233,9 +233,10 @@ static int usage(void) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option options[] = {{"seeds", required_argument, NULL, 's'}, {"seed", required_argument, NULL, 'n'},
-                                            {"jobs", required_argument, NULL, 'j'},  {"trace", no_argument, NULL, 't'},
-                                            {"verbose", no_argument, NULL, 'v'},     {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"seeds", required_argument, NULL, 's'}, {"seed", required_argument, NULL, 'n'},
+        {"jobs", required_argument, NULL, 'j'},  {"trace", no_argument, NULL, 't'},
+        {"verbose", no_argument, NULL, 'v'},     {NULL, 0, NULL, 0}};
     unsigned long long first = 0, last = 0;
     bool is_traced = false, is_verbose = false, is_one = false;
     int jobs = (int)sysconf(_SC_NPROCESSORS_ONLN), c;

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BATCH_MAX 16             /* datagrams handed over between two settles */
+#define BATCH_MAX 16 /* datagrams handed over between two settles */
 #define DIAL_TIMEOUT_NS (5 * XB_SECOND)
 #define RETRANSMISSION_NS (300 * XB_MS) /* at most so long after a link heals a stalled stream moves on */
 
@@ -34,12 +34,12 @@ struct end {
     struct net *net;
     gmcast_conn conn;
     int host;
-    struct end *peer;    /* the other end; NULL once it is gone */
-    bool is_open;        /* its process holds it */
-    bool is_ready;       /* connected was told */
-    bool is_ending;      /* closed by its process: the peer hears the end after the last datagram */
-    bool is_scheduled;   /* a delivery event of this stream is under way */
-    bool is_stalled;     /* by a cut link */
+    struct end *peer;       /* the other end; NULL once it is gone */
+    bool is_open;           /* its process holds it */
+    bool is_ready;          /* connected was told */
+    bool is_ending;         /* closed by its process: the peer hears the end after the last datagram */
+    bool is_scheduled;      /* a delivery event of this stream is under way */
+    bool is_stalled;        /* by a cut link */
     struct packet *packets; /* ring */
     size_t capacity, head, count, bytes;
     int64_t last_arrival_ns;
@@ -83,7 +83,8 @@ void net_at(struct net *net, int64_t at_ns, void (*act)(void *ctx, uint64_t arg)
     }
     struct event event = {at_ns < net->now_ns ? net->now_ns : at_ns, net->event_number++, act, ctx, arg};
     size_t i = net->event_count++;
-    for (; i > 0 && event_before(&event, &net->heap[(i - 1) / 2]); i = (i - 1) / 2) net->heap[i] = net->heap[(i - 1) / 2];
+    for (; i > 0 && event_before(&event, &net->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        net->heap[i] = net->heap[(i - 1) / 2];
     net->heap[i] = event;
 }
 

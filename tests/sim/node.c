@@ -156,9 +156,14 @@ void node_settle(struct sim_node *node) {
 static void fill_config(const struct sim_node *node, struct group_config *config, bool is_bootstrap,
                         const struct pc_saved_view *restored, char name[16], char address[NET_ADDRESS_SIZE]) {
     const struct cluster *cluster = node->cluster;
-    *config = (struct group_config){.evs = cluster->evs, .restored = restored, .is_bootstrap = is_bootstrap,
-                                    .announce_timeout_ns = 3 * XB_SECOND, .linger_ns = 20 * XB_SECOND};
-    config->gmcast = (struct gmcast_config){.uuid = node->uuid, .group = "sim", .segment = (uint8_t)(node->index / 3),
+    *config = (struct group_config){.evs = cluster->evs,
+                                    .restored = restored,
+                                    .is_bootstrap = is_bootstrap,
+                                    .announce_timeout_ns = 3 * XB_SECOND,
+                                    .linger_ns = 20 * XB_SECOND};
+    config->gmcast = (struct gmcast_config){.uuid = node->uuid,
+                                            .group = "sim",
+                                            .segment = (uint8_t)(node->index / 3),
                                             .checksum = DATAGRAM_CHECKSUM_CRC32C,
                                             .peer_timeout_ns = cluster->peer_timeout_ns,
                                             .time_wait_ns = 5 * XB_SECOND,
@@ -167,8 +172,11 @@ static void fill_config(const struct sim_node *node, struct group_config *config
     pc_options_default(&config->pc);
     config->pc.weight = node->weight;
     const struct check_state *state = &node->disk.state;
-    config->gcs = (struct gcs_config){.name = name, .incoming = address, .repl_version_max = SIM_REPL_VERSION,
-                                      .appl_version_max = SIM_APPL_VERSION, .group_uuid = state->group_uuid,
+    config->gcs = (struct gcs_config){.name = name,
+                                      .incoming = address,
+                                      .repl_version_max = SIM_REPL_VERSION,
+                                      .appl_version_max = SIM_APPL_VERSION,
+                                      .group_uuid = state->group_uuid,
                                       .seqno = state->seqno};
     gcs_options_default(&config->gcs.options);
 }

@@ -24,8 +24,8 @@
 
 #define SIM_NODES_MAX 7
 #define SIM_CALENDAR_NS (1700000000 * XB_SECOND) /* of virtual time 0 */
-#define SIM_KEYS 24            /* rows of the only table: few, so that write sets conflict */
-#define SIM_OUTSTANDING_MAX 8  /* submissions of a node under way */
+#define SIM_KEYS 24                              /* rows of the only table: few, so that write sets conflict */
+#define SIM_OUTSTANDING_MAX 8                    /* submissions of a node under way */
 #define SIM_REPL_VERSION 11
 #define SIM_APPL_VERSION 4
 
@@ -87,9 +87,9 @@ struct submission {
 };
 
 enum replica_phase {
-    REPLICA_OUTSIDE,     /* no primary component, or not up to date */
-    REPLICA_REQUESTING,  /* needs a state transfer, has not got a donor */
-    REPLICA_RECEIVING,   /* a donor is at work */
+    REPLICA_OUTSIDE,    /* no primary component, or not up to date */
+    REPLICA_REQUESTING, /* needs a state transfer, has not got a donor */
+    REPLICA_RECEIVING,  /* a donor is at work */
     REPLICA_JOINED,
     REPLICA_SYNCED
 };
@@ -115,23 +115,23 @@ struct sim_node {
     /* Replica. */
     enum replica_phase phase;
     bool is_donor, is_corrupt, is_joined; /* is_joined: clients may write */
-    struct xb_uuid group_uuid; /* of the group, as the last change says */
+    struct xb_uuid group_uuid;            /* of the group, as the last change says */
     struct item *items, **items_end;
     struct job *jobs, **jobs_end;
     size_t item_count, job_count;
     int64_t queue_bytes;
-    bool is_applying; /* an event for the end of the first job is under way */
-    int64_t apply_ns; /* a write set costs this */
+    bool is_applying;            /* an event for the end of the first job is under way */
+    int64_t apply_ns;            /* a write set costs this */
     int64_t cc_seqno, cc_lowest; /* spec 07 section 5.3 */
-    bool is_primary;          /* the last change delivered was a primary one */
-    int64_t reunion_seqno;    /* the last primary one that followed another; write sets wait until it is applied */
-    int64_t needed_seqno;     /* of the change that asked for a transfer */
-    int64_t transfer_seqno;   /* position after the transfer, -1 */
-    uint64_t request_number;  /* of the running request */
-    int requests_failed;      /* in a row */
-    bool is_giving_up;        /* will leave and join anew */
-    bool is_request_out;      /* the state request is under way */
-    bool is_request_timed;    /* an event will make the next one */
+    bool is_primary;             /* the last change delivered was a primary one */
+    int64_t reunion_seqno;       /* the last primary one that followed another; write sets wait until it is applied */
+    int64_t needed_seqno;        /* of the change that asked for a transfer */
+    int64_t transfer_seqno;      /* position after the transfer, -1 */
+    uint64_t request_number;     /* of the running request */
+    int requests_failed;         /* in a row */
+    bool is_giving_up;           /* will leave and join anew */
+    bool is_request_out;         /* the state request is under way */
+    bool is_request_timed;       /* an event will make the next one */
     struct submission *submissions;
     size_t outstanding;
     bool is_desynced, is_voting;

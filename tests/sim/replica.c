@@ -269,8 +269,8 @@ static void on_applied(void *ctx, uint64_t generation) {
         cluster_trace(node->cluster, node->index, "cannot apply %lld: %s", (long long)job->seqno, failure);
         node->is_voting = true;
         node->is_applying = false; /* goes on when the vote has ended */
-        int result = gcs_vote(group_gcs(node->group), group_uuid, job->seqno, value, failure, strlen(failure) + 1,
-                              now(node));
+        int result =
+            gcs_vote(group_gcs(node->group), group_uuid, job->seqno, value, failure, strlen(failure) + 1, now(node));
         if (result == -EALREADY) result = 0;
         if (result) own_vote_ended(node, result);
         node_settle(node);
@@ -292,8 +292,11 @@ static void start_applying(struct sim_node *node) {
 static void add_job(struct sim_node *node, int64_t seqno, const struct writeset *ws,
                     const struct certify_result *result, struct submission *submission) {
     struct job *job = calloc(1, sizeof(*job));
-    *job = (struct job){.seqno = seqno, .digest = xb_fast_hash128(ws->data.data, ws->data.size),
-                        .is_passed = result->is_passed, .ticket = result->ticket, .submission = submission,
+    *job = (struct job){.seqno = seqno,
+                        .digest = xb_fast_hash128(ws->data.data, ws->data.size),
+                        .is_passed = result->is_passed,
+                        .ticket = result->ticket,
+                        .submission = submission,
                         .cost_ns = submission ? node->apply_ns / 4 : node->apply_ns};
     *node->jobs_end = job;
     node->jobs_end = &job->next;
@@ -338,7 +341,8 @@ static void process_writeset(struct sim_node *node, struct item *item) {
 void replica_apply_change(struct sim_node *node, const struct gcs_cchange *change) {
     struct xb_uuid members[SIM_NODES_MAX];
     size_t count = 0;
-    for (size_t i = 0; i < change->member_count && count < SIM_NODES_MAX; i++) members[count++] = change->members[i].uuid;
+    for (size_t i = 0; i < change->member_count && count < SIM_NODES_MAX; i++)
+        members[count++] = change->members[i].uuid;
     int version = writeset_version_of_protocol(change->repl_version);
     int status = certify_change_configuration(node->certify, change->seqno, version, members, count, NULL);
     if (status)
@@ -354,7 +358,9 @@ void replica_apply_change(struct sim_node *node, const struct gcs_cchange *chang
  * reports do not count yet and a commit cut may be ahead of it. */
 static void enter_phase(struct sim_node *node, enum gcs_node_state state) {
     node->is_joined = (state == GCS_NODE_SYNCED || (node->is_joined && state >= GCS_NODE_DONOR)) && !node->is_corrupt;
-    node->phase = state == GCS_NODE_SYNCED ? REPLICA_SYNCED : state >= GCS_NODE_DONOR ? REPLICA_JOINED : REPLICA_OUTSIDE;
+    node->phase = state == GCS_NODE_SYNCED  ? REPLICA_SYNCED
+                  : state >= GCS_NODE_DONOR ? REPLICA_JOINED
+                                            : REPLICA_OUTSIDE;
 }
 
 static void process_primary(struct sim_node *node, const struct gcs_action *action, const struct gcs_cchange *change) {
@@ -410,7 +416,8 @@ static void process_vote(struct sim_node *node, const struct gcs_action *action)
     if (action->code < 0) {
         become_corrupt(node, "the group failed on what this node has applied");
     } else if (action->code > 0) { /* request */
-        int result = gcs_vote(group_gcs(node->group), &node->disk.state.group_uuid, action->seqno, 0, NULL, 0, now(node));
+        int result =
+            gcs_vote(group_gcs(node->group), &node->disk.state.group_uuid, action->seqno, 0, NULL, 0, now(node));
         if (result == 0)
             node->is_voting = true;
         else if (result != -EALREADY)

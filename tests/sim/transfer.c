@@ -158,10 +158,15 @@ void transfer_donate(struct sim_node *node, const struct gcs_action *action) {
     }
     const struct check_state *state = &node->disk.state;
     struct transfer *transfer = calloc(1, sizeof(*transfer));
-    *transfer = (struct transfer){.next = cluster->transfers, .cluster = cluster, .donor = node,
-                                  .joiner = &cluster->nodes[request.joiner], .donor_generation = node->generation,
-                                  .joiner_generation = request.generation, .request_number = request.number,
-                                  .group_uuid = state->group_uuid, .donor_seqno = state->seqno};
+    *transfer = (struct transfer){.next = cluster->transfers,
+                                  .cluster = cluster,
+                                  .donor = node,
+                                  .joiner = &cluster->nodes[request.joiner],
+                                  .donor_generation = node->generation,
+                                  .joiner_generation = request.generation,
+                                  .request_number = request.number,
+                                  .group_uuid = state->group_uuid,
+                                  .donor_seqno = state->seqno};
     cluster->transfers = transfer;
     int64_t lowest = node->cc_lowest > 0 ? node->cc_lowest : node->cc_seqno;
     int64_t first = request.seqno + 1 < lowest ? request.seqno + 1 : lowest;
@@ -262,8 +267,8 @@ static void on_arrival(void *ctx, uint64_t arg) {
     struct cluster *cluster = transfer->cluster;
     (void)arg;
     bool has_donor = donor->is_up && donor->generation == transfer->donor_generation;
-    bool is_cut = net_is_cut(cluster->net, donor->index, joiner->index) ||
-                  net_is_cut(cluster->net, joiner->index, donor->index);
+    bool is_cut =
+        net_is_cut(cluster->net, donor->index, joiner->index) || net_is_cut(cluster->net, joiner->index, donor->index);
     bool is_late = net_now(cluster->net) >= transfer->deadline_ns;
     /* The answer to the request may not have come through yet, or the joiner is busy. */
     bool is_early = joiner_waits(transfer) && (joiner->phase != REPLICA_RECEIVING ||

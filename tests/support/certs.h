@@ -23,15 +23,15 @@ struct certs {
 };
 
 struct cert_wish {
-    const char *issuer;       /* name of an earlier one; NULL: self-signed */
+    const char *issuer; /* name of an earlier one; NULL: self-signed */
     bool is_ca;
     bool is_expired, is_future;
-    bool is_leaf_only;        /* NAME.crt without the intermediates */
-    const char *usage;        /* extended key usage "clientAuth,serverAuth"; NULL: none */
-    const char *alternative;  /* subject alternative name "DNS:x,IP:127.0.0.1"; NULL: none */
-    const char *common_name;  /* NULL: NAME */
-    const char *password;     /* of the key file; NULL: not encrypted */
-    int valid_days;           /* 0: 365 */
+    bool is_leaf_only;       /* NAME.crt without the intermediates */
+    const char *usage;       /* extended key usage "clientAuth,serverAuth"; NULL: none */
+    const char *alternative; /* subject alternative name "DNS:x,IP:127.0.0.1"; NULL: none */
+    const char *common_name; /* NULL: NAME */
+    const char *password;    /* of the key file; NULL: not encrypted */
+    int valid_days;          /* 0: 365 */
 };
 
 void certs_init(struct certs *certs);

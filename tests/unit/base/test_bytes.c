@@ -66,8 +66,10 @@ static void test_buffer_headers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reader_stops_at_the_end_and_stays_bad), cmocka_unit_test(test_huge_count_does_not_wrap),
-        cmocka_unit_test(test_strings),                               cmocka_unit_test(test_writer),
+        cmocka_unit_test(test_reader_stops_at_the_end_and_stays_bad),
+        cmocka_unit_test(test_huge_count_does_not_wrap),
+        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_writer),
         cmocka_unit_test(test_buffer_headers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,7 +65,8 @@ static void test_periods(void **state) {
     check_period("P", 0, "P");
     check_period("PT0.000000001S", 1, "PT0.000000001S");
     int64_t v;
-    const char *const bad[] = {"pt1s", "-1", "1e3", "P1W", "PT1.5M", "PT1S1H", "PT", "P1", "1.0000000001", "PTxS", "P9999999999Y"};
+    const char *const bad[] = {"pt1s", "-1", "1e3",          "P1W",  "PT1.5M",      "PT1S1H",
+                               "PT",   "P1", "1.0000000001", "PTxS", "P9999999999Y"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
         if (strcmp(bad[i], "PT")) assert_int_not_equal(xb_parse_period(bad[i], &v), 0);
     assert_int_equal(xb_parse_period("PT", &v), 0);
@@ -103,7 +104,11 @@ static void test_grammar(void **state) {
     check_refused("socket.send_buf_size=-1", "out of range");
 
     struct xb_options *options = xb_options_new();
-    assert_int_equal(xb_options_start(options, " ;; pc.weight = 2 ;pc.weight=3; evs.suspect_timeout=PT2S; socket.send_buf_size=auto; socket.recv_buf_size=4M; base_dir=a\\;b;", NULL), 0);
+    assert_int_equal(xb_options_start(options,
+                                      " ;; pc.weight = 2 ;pc.weight=3; evs.suspect_timeout=PT2S; "
+                                      "socket.send_buf_size=auto; socket.recv_buf_size=4M; base_dir=a\\;b;",
+                                      NULL),
+                     0);
     assert_int_equal(xb_options_integer(options, "pc.weight"), 3);
     assert_int_equal(xb_options_period_ns(options, "evs.suspect_timeout"), 2 * XB_SECOND);
     char text[16];

@@ -16,8 +16,8 @@ static void test_text_form(void **state) {
     assert_int_equal(xb_uuid_parse(&uuid, text_n3), 0);
     assert_string_equal(XB_UUID_TEXT(&uuid), text_n3);
     assert_string_equal(XB_UUID_SHORT(&uuid), "57b1804d-a2e8");
-    const char *const bad[] = {"", "57b1804d", "57b1804d-e7b1-11f1-a2e8-92bedcd12c1", "57b1804dxe7b1-11f1-a2e8-92bedcd12c1a",
-                               "57b1804d-e7b1-11f1-a2e8-92bedcd12c1g"};
+    const char *const bad[] = {"", "57b1804d", "57b1804d-e7b1-11f1-a2e8-92bedcd12c1",
+                               "57b1804dxe7b1-11f1-a2e8-92bedcd12c1a", "57b1804d-e7b1-11f1-a2e8-92bedcd12c1g"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         assert_int_not_equal(xb_uuid_parse(&uuid, bad[i]), 0);
         assert_true(xb_uuid_is_nil(&uuid));

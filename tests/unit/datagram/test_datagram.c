@@ -63,7 +63,7 @@ static void test_stock_datagrams(void **state) {
 static void test_worked_example(void **state) {
     (void)state;
     /* spec 02 section 19, message OK */
-    static const uint8_t ok[28] = {0x14, 0, 0, 0x02, 0x2e, 0x90, 0x93, 0xdc, 0,    3,    0,    0,    0x45, 0xa6,
+    static const uint8_t ok[28] = {0x14, 0,    0,    0x02, 0x2e, 0x90, 0x93, 0xdc, 0,    3,    0,    0,    0x45, 0xa6,
                                    0x0b, 0xc2, 0xe7, 0xb1, 0x11, 0xf1, 0x81, 0x71, 0x0b, 0x84, 0x0c, 0xf8, 0x6f, 0xe5};
     struct xb_buf *buf = buf_with(ok + 8, 20);
     datagram_seal(buf, DATAGRAM_CHECKSUM_CRC32C);

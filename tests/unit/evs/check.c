@@ -77,9 +77,11 @@ static void end_passage(struct sim_proc *proc, int next) {
         sim->passages = realloc(sim->passages, sim->passage_capacity * sizeof(sim->passages[0]));
         if (!sim->passages) abort();
     }
-    sim->passages[sim->passage_count++] =
-        (struct sim_passage){.proc = proc->number, .view = proc->view, .next = next, .list = proc->delivered,
-                              .is_bounded = proc->is_bounded};
+    sim->passages[sim->passage_count++] = (struct sim_passage){.proc = proc->number,
+                                                               .view = proc->view,
+                                                               .next = next,
+                                                               .list = proc->delivered,
+                                                               .is_bounded = proc->is_bounded};
     proc->is_bounded = false;
     memset(&proc->delivered, 0, sizeof(proc->delivered));
 }
@@ -112,7 +114,8 @@ static void check_trans(struct sim_proc *proc, const struct evs_view *view) {
     for (size_t i = 0; i < proc->last_member_count; i++) {
         const struct xb_uuid *u = &proc->last_members[i];
         if (has(view->members, view->member_count, u) + has(view->left, view->left_count, u) +
-                has(view->partitioned, view->partitioned_count, u) != 1)
+                has(view->partitioned, view->partitioned_count, u) !=
+            1)
             sim_fail(sim, proc, "%s is not in exactly one list", XB_UUID_SHORT(u));
     }
     if (view->joined_count) sim_fail(sim, proc, "somebody joins a transitional view");
@@ -135,7 +138,8 @@ static void check_regular(struct sim_proc *proc, const struct evs_view *view) {
     for (size_t i = 0; i < proc->last_member_count; i++) {
         const struct xb_uuid *u = &proc->last_members[i];
         if (has(view->members, view->member_count, u) + has(view->left, view->left_count, u) +
-                has(view->partitioned, view->partitioned_count, u) != 1)
+                has(view->partitioned, view->partitioned_count, u) !=
+            1)
             sim_fail(sim, proc, "%s of the previous view is not in exactly one list", XB_UUID_SHORT(u));
     }
     int index = note_view(proc, view);

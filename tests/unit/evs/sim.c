@@ -29,8 +29,13 @@ static void write_log(void *ctx, enum xb_log_level level, const char *line) {
 }
 
 void sim_setting_default(struct sim_setting *setting) {
-    *setting = (struct sim_setting){.seed = 1, .slots = 3, .delay_min_ns = 50000, .delay_max_ns = 400000,
-                                    .messages_per_s = 20, .size_max = 400, .has_hints = true};
+    *setting = (struct sim_setting){.seed = 1,
+                                    .slots = 3,
+                                    .delay_min_ns = 50000,
+                                    .delay_max_ns = 400000,
+                                    .messages_per_s = 20,
+                                    .size_max = 400,
+                                    .has_hints = true};
     evs_options_default(&setting->options);
 }
 
@@ -298,11 +303,15 @@ struct sim_proc *sim_start(struct sim *sim, int slot, int former, bool is_bootst
     proc->last_members[0] = proc->uuid;
     proc->last_member_count = 1;
     proc->map_view = proc->last_id;
-    struct evs_down down = {.ctx = proc, .broadcast = on_broadcast, .unicast = on_unicast, .allow = on_node,
-                            .evict = on_node, .unevict = on_node};
+    struct evs_down down = {.ctx = proc,
+                            .broadcast = on_broadcast,
+                            .unicast = on_unicast,
+                            .allow = on_node,
+                            .evict = on_node,
+                            .unevict = on_node};
     struct evs_up up = {.ctx = proc, .view = on_view, .message = on_message, .fatal = on_fatal};
-    proc->evs = evs_new(&proc->uuid, &sim->setting.options, restored, &down, &up, &proc->random, &sim->log,
-                        sim->now_ns);
+    proc->evs =
+        evs_new(&proc->uuid, &sim->setting.options, restored, &down, &up, &proc->random, &sim->log, sim->now_ns);
     if (!proc->evs) abort();
     proc->is_alive = true;
     sim->procs[sim->proc_count++] = proc;
@@ -337,8 +346,8 @@ void sim_crash(struct sim *sim, struct sim_proc *proc) {
     for (int other = 0; other < sim->setting.slots && sim->setting.has_hints; other++) {
         if (!proc_in(sim, other) || !is_reachable(sim, slot, other)) continue;
         if (sim->hint_count == sizeof(sim->hints) / sizeof(sim->hints[0])) break;
-        sim->hints[sim->hint_count++] = (struct hint){.to = sim->in_slot[other], .about = proc->number,
-                                                      .at_ns = sim->now_ns + between(sim, 0, 300 * XB_MS)};
+        sim->hints[sim->hint_count++] = (struct hint){
+            .to = sim->in_slot[other], .about = proc->number, .at_ns = sim->now_ns + between(sim, 0, 300 * XB_MS)};
     }
 }
 

@@ -80,7 +80,7 @@ struct sim_proc {
     /* checks */
     int view; /* index of the current regular view, -1 before the first */
     bool is_in_trans;
-    bool is_bounded; /* see is_bounded_by_stranger */
+    bool is_bounded;        /* see is_bounded_by_stranger */
     struct view_id last_id; /* of the last view in force: initial or regular */
     struct xb_uuid last_members[EVS_KNOWN_MAX];
     size_t last_member_count;
@@ -129,8 +129,8 @@ struct sim {
     size_t hint_count;
     bool is_failed, is_traced;
     uint64_t events, sent[8];
-    uint64_t disagreements; /* install timeouts since peace began */
-    void (*on_view)(struct sim *sim, struct sim_proc *proc); /* after a regular view; may be NULL */
+    uint64_t disagreements;                                                     /* install timeouts since peace began */
+    void (*on_view)(struct sim *sim, struct sim_proc *proc);                    /* after a regular view; may be NULL */
     void (*on_log)(struct sim *sim, enum xb_log_level level, const char *line); /* may be NULL */
     int *inside; /* if set: raised while EVS runs, lowered while it calls up or down */
     bool (*drop)(struct sim *sim, struct sim_proc *from, struct sim_proc *to, const uint8_t *data, size_t size);

@@ -114,8 +114,8 @@ static void one_run(uint64_t seed) {
         int64_t seq = m->lu[r] + (int64_t)(xb_random_below(&random, 3) ? 0 : xb_random_below(&random, 100));
         uint8_t range = xb_random_below(&random, 4) ? 0 : (uint8_t)xb_random_below(&random, 9);
         if (seq + range + 10 < SEQS && seq < m->safe + 2000 && m->held[r][seq] == NOTHING) {
-            struct evs_slot slot = {.buf = xb_buf_new(0, 10), .size = 10, .order = orders[xb_random_below(&random, 6)],
-                                    .range = range};
+            struct evs_slot slot = {
+                .buf = xb_buf_new(0, 10), .size = 10, .order = orders[xb_random_below(&random, 6)], .range = range};
             assert_int_equal(evs_map_reserve(&map, r, seq + range), 0);
             model_insert(m, r, seq, range, slot.order);
             evs_map_insert(&map, r, seq, &slot);

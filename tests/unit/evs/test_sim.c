@@ -266,8 +266,7 @@ int main(void) {
            "settled after %.3f s on average, %.3f s at most (seed %llu)\n",
            (unsigned long long)count, (unsigned long long)failed, (unsigned long long)totals.events,
            (unsigned long long)totals.views, (unsigned long long)totals.messages, (unsigned long long)totals.fatals,
-           (unsigned long long)totals.fatal_seed,
-           (unsigned long long)totals.disagreements,
+           (unsigned long long)totals.fatal_seed, (unsigned long long)totals.disagreements,
            (double)totals.settle_sum_ns / 1e9 / (double)count, (double)totals.settle_max_ns / 1e9,
            (unsigned long long)totals.settle_max_seed);
     return failed ? 1 : 0;

@@ -127,7 +127,8 @@ static void test_examples(void **state) {
     struct evs_header h;
     size_t size = from_hex("05000100 0e00000000000000 45a60bc2e7b111f181710b840cf86fe5 03000000 ff000000 "
                            "0400000000000000 "
-                           "0300000000000000", b);
+                           "0300000000000000",
+                           b);
     struct xb_reader r = xb_reader_init(b, size);
     assert_int_equal(evs_header_read(&r, &n3, &h), 0);
     assert_int_equal(h.type, EVS_TYPE_USER);
@@ -145,7 +146,8 @@ static void test_examples(void **state) {
 
     size = from_hex("2d020100 0900000000000000 45a60bc2e7b111f181710b840cf86fe5 03000000 0100000000000000 "
                     "ffffffffffffffff "
-                    "45a60bc2e7b111f181710b840cf86fe5 0000000000000000 0000000000000000", b);
+                    "45a60bc2e7b111f181710b840cf86fe5 0000000000000000 0000000000000000",
+                    b);
     r = xb_reader_init(b, size);
     struct evs_gap g;
     assert_int_equal(evs_header_read(&r, &n3, &h), 0);
@@ -202,8 +204,9 @@ static void test_extremes(void **state) {
     refuse(&n2, b, size);
     /* USER: negative and huge seqs. */
     size = from_hex("05000100 0e00000000000000 45a60bc2e7b111f181710b840cf86fe5 03000000 ff000000 "
-                           "0400000000000000 "
-                    "0300000000000000", b);
+                    "0400000000000000 "
+                    "0300000000000000",
+                    b);
     xb_store_le(b + 36, (uint64_t)-1, 8);
     refuse(&n2, b, size);
     xb_store_le(b + 36, INT64_MAX, 8);

@@ -207,10 +207,17 @@ static void test_torn(void **state) {
             size_t at = xb_random_below(&random, size), length = 1 + xb_random_below(&random, 700);
             if (length > size - at) length = size - at;
             switch (xb_random_below(&random, 4)) {
-            case 0: memset(bytes + at, 0, length); break; /* a block that was never written */
-            case 1: memmove(bytes + at, originals[which] + xb_random_below(&random, size - length), length); break;
-            case 2: xb_random_bytes(&random, bytes + at, length); break;
-            default: bytes[at] ^= (uint8_t)(1 << xb_random_below(&random, 8));
+            case 0:
+                memset(bytes + at, 0, length);
+                break; /* a block that was never written */
+            case 1:
+                memmove(bytes + at, originals[which] + xb_random_below(&random, size - length), length);
+                break;
+            case 2:
+                xb_random_bytes(&random, bytes + at, length);
+                break;
+            default:
+                bytes[at] ^= (uint8_t)(1 << xb_random_below(&random, 8));
             }
         }
         recovered += open_damaged(f, bytes, size);
@@ -371,7 +378,11 @@ static void test_unusable(void **state) {
         "Version: 3\n" GID "synced: 0\n\n",
         "Version: 2\nGID: nonsense\nsynced: 0\n\n",
         "Version: 2\n" GID "seqno_min: -1\nseqno_max: -1\nsynced: 1\n\n",
-        "", "Version:", "Version: 2", "\n\n\n", "GID: \n: \n :\n",
+        "",
+        "Version:",
+        "Version: 2",
+        "\n\n\n",
+        "GID: \n: \n :\n",
     };
     for (size_t i = 0; i < sizeof(preambles) / sizeof(*preambles); i++) {
         struct image image = {.at = START};

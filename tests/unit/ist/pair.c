@@ -95,8 +95,8 @@ void joiner_init(struct joiner *joiner) {
 }
 
 void joiner_open(struct joiner *joiner, int64_t last_needed, struct tls_context *tls) {
-    struct ist_receiver_io io = {.ctx = joiner, .refusal = on_asked, .event = on_event, .progress = on_progress,
-                                 .end = on_end};
+    struct ist_receiver_io io = {
+        .ctx = joiner, .refusal = on_asked, .event = on_event, .progress = on_progress, .end = on_end};
     if (!joiner->config.recv_addr) joiner->config.recv_addr = "127.0.0.1:0";
     joiner->config.tls = tls;
     joiner->config.version = 11;

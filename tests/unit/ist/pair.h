@@ -22,7 +22,7 @@ struct joiner {
     pthread_cond_t changed;
     int count; /* of events */
     struct ist_event events[EVENTS_MAX];
-    int fail_at;    /* the event callback refuses this one; 0: none */
+    int fail_at; /* the event callback refuses this one; 0: none */
     bool is_ended;
     int result;
     int64_t last;

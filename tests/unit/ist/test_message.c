@@ -113,8 +113,8 @@ static void test_parse_address(void **state) {
     assert_int_equal(ist_address_parse(&a, "tcp://fe80::2", NULL), 0);
     assert_string_equal(a.host, "[fe80::2]");
     assert_false(a.has_port);
-    const char *bad[] = {"", ":4568", "tcp://", "udp://1.2.3.4:5", "1.2.3.4:65536", "1.2.3.4:x",
-                         "1.2.3.4:-1", "[::1", "[::1]4568", "tcp://[::1]x:1"};
+    const char *bad[] = {"",          ":4568",      "tcp://", "udp://1.2.3.4:5", "1.2.3.4:65536",
+                         "1.2.3.4:x", "1.2.3.4:-1", "[::1",   "[::1]4568",       "tcp://[::1]x:1"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
         assert_int_equal(ist_address_parse(&a, bad[i], NULL), -EINVAL);
     char longest[1000];
@@ -166,9 +166,8 @@ static void test_listen_address(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors),       cmocka_unit_test(test_examples),
-        cmocka_unit_test(test_malformed),     cmocka_unit_test(test_parse_address),
-        cmocka_unit_test(test_listen_address),
+        cmocka_unit_test(test_vectors),       cmocka_unit_test(test_examples),       cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_parse_address), cmocka_unit_test(test_listen_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

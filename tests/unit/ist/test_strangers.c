@@ -131,14 +131,15 @@ static void say(int fd, const struct ist_message *message, const void *payload, 
 static void say_event(int fd, int64_t seqno) {
     uint8_t payload[PAYLOAD_MAX];
     size_t size = pair_payload(seqno, payload);
-    struct ist_message message = {.version = 11, .type = pair_is_cchange(seqno) ? IST_MESSAGE_CCHANGE : IST_MESSAGE_TRX,
-                                  .length = (uint32_t)size, .seqno = seqno};
+    struct ist_message message = {.version = 11,
+                                  .type = pair_is_cchange(seqno) ? IST_MESSAGE_CCHANGE : IST_MESSAGE_TRX,
+                                  .length = (uint32_t)size,
+                                  .seqno = seqno};
     say(fd, &message, payload, size);
 }
 
 static void say_trx(int fd, int64_t seqno, const uint8_t *payload, size_t size) {
-    struct ist_message message = {
-        .version = 11, .type = IST_MESSAGE_TRX, .length = (uint32_t)size, .seqno = seqno};
+    struct ist_message message = {.version = 11, .type = IST_MESSAGE_TRX, .length = (uint32_t)size, .seqno = seqno};
     say(fd, &message, payload, size);
 }
 
@@ -249,7 +250,8 @@ static void test_fuzzed(void **state) {
         ist_message_encode_plain(IST_MESSAGE_CTRL, IST_CTRL_EOF, 11, stream + used);
         used += IST_HEADER_SIZE;
         bool is_cut = round % 2;
-        if (is_cut) used = xb_random_below(&random, used);
+        if (is_cut)
+            used = xb_random_below(&random, used);
         else
             for (int i = 0; i < 1 + round % 3; i++)
                 stream[xb_random_below(&random, used)] ^= (uint8_t)(1 + xb_random_below(&random, 255));
@@ -323,16 +325,11 @@ static void test_close_at_any_time(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_strangers_plain),
-        TEST(test_strangers_tls),
-        TEST(test_thousand_strangers),
-        TEST(test_donor_with_wrong_certificate),
-        TEST(test_not_allowed),
-        TEST(test_no_donor),
-        TEST(test_malformed),
-        TEST(test_fuzzed),
-        TEST(test_false_dialogues),
-        TEST(test_close_at_any_time),
+        TEST(test_strangers_plain),    TEST(test_strangers_tls),
+        TEST(test_thousand_strangers), TEST(test_donor_with_wrong_certificate),
+        TEST(test_not_allowed),        TEST(test_no_donor),
+        TEST(test_malformed),          TEST(test_fuzzed),
+        TEST(test_false_dialogues),    TEST(test_close_at_any_time),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

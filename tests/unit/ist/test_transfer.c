@@ -36,8 +36,7 @@ static void test_preload_over_cache(void **state) {
     ist_receiver_start(joiner->receiver, 551);
     joiner_await_end(joiner);
     joiner_check(joiner, 4, 600, 551, 4);
-    for (int i = 0; i < joiner->count; i++)
-        assert_int_equal(joiner->events[i].was_cached, i + 4 >= 50 && i + 4 <= 400);
+    for (int i = 0; i < joiner->count; i++) assert_int_equal(joiner->events[i].was_cached, i + 4 >= 50 && i + 4 <= 400);
     assert_int_equal(gcache_min(joiner->cache), 4);
 }
 

@@ -45,8 +45,11 @@ static void on_received(void *ctx, net_conn conn, const uint8_t *body, size_t si
 }
 
 static struct end_event loss_event(enum end_event_kind kind, const struct net_loss *loss) {
-    struct end_event event = {.kind = kind, .reason = loss->reason, .is_dialled = loss->is_dialled,
-                              .is_handshake = loss->is_handshake, .is_tls = loss->is_tls};
+    struct end_event event = {.kind = kind,
+                              .reason = loss->reason,
+                              .is_dialled = loss->is_dialled,
+                              .is_handshake = loss->is_handshake,
+                              .is_tls = loss->is_tls};
     snprintf(event.text, sizeof(event.text), "%s", loss->text);
     return event;
 }
@@ -64,7 +67,7 @@ static void on_stranger(void *ctx, const struct net_loss *loss) {
 static void on_work(void *ctx) {
     struct end *end = ctx;
     pthread_mutex_lock(&end->mutex);
-    void (*command)(struct end *end, void *arg) = end->command;
+    void (*command)(struct end * end, void *arg) = end->command;
     void *arg = end->command_arg;
     pthread_mutex_unlock(&end->mutex);
     if (!command) return;
@@ -105,8 +108,13 @@ void end_start(struct end *end, const struct net_config *config) {
     own.isolation = &end->isolation;
     own.refusal = refusal;
     own.refusal_ctx = end;
-    struct net_events events = {.ctx = end, .ready = on_ready, .received = on_received, .lost = on_lost,
-                                .stranger = on_stranger, .work = on_work, .tick = on_tick,
+    struct net_events events = {.ctx = end,
+                                .ready = on_ready,
+                                .received = on_received,
+                                .lost = on_lost,
+                                .stranger = on_stranger,
+                                .work = on_work,
+                                .tick = on_tick,
                                 .disconnected = on_disconnected};
     struct xb_error error;
     end->net = net_new(&own, &events, NULL, &error);
@@ -270,7 +278,8 @@ int dial_raw(uint16_t port) {
 }
 
 static struct tls_context *load(const char *key, const char *cert) {
-    struct tls_config config = {.key_file = certs_path(&certs, key), .cert_file = certs_path(&certs, cert),
+    struct tls_config config = {.key_file = certs_path(&certs, key),
+                                .cert_file = certs_path(&certs, cert),
                                 .ca_file = certs_path(&certs, "ca.crt")};
     struct tls_context *context = tls_context_load(&config, NULL);
     assert_non_null(context);

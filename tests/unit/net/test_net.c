@@ -318,8 +318,7 @@ static void test_refused_dial(void **state) {
     end_stop(&end);
 }
 
-static void nothing(struct end *end, void *arg) {
-}
+static void nothing(struct end *end, void *arg) {}
 
 static void test_isolation(void **state) {
     struct pair *pair = start_pair(own_tls, own_tls);
@@ -362,7 +361,9 @@ static void test_dynamic(void **state) {
     static const struct {
         bool has_acceptor_tls, is_acceptor_dynamic, has_dialler_tls, is_dialler_dynamic, is_tls;
     } cases[] = {
-        {true, true, true, false, true},   {true, true, false, false, false}, {true, true, true, true, true},
+        {true, true, true, false, true},
+        {true, true, false, false, false},
+        {true, true, true, true, true},
         {true, false, true, true, true},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -470,8 +471,10 @@ static void test_dead_path_options(void **state) {
     assert_true(fd >= 0);
     static const struct {
         int level, name, value;
-    } wanted[] = {{SOL_SOCKET, SO_KEEPALIVE, 1},        {IPPROTO_TCP, TCP_USER_TIMEOUT, 3000},
-                  {IPPROTO_TCP, TCP_KEEPIDLE, 3},       {IPPROTO_TCP, TCP_NODELAY, 1}};
+    } wanted[] = {{SOL_SOCKET, SO_KEEPALIVE, 1},
+                  {IPPROTO_TCP, TCP_USER_TIMEOUT, 3000},
+                  {IPPROTO_TCP, TCP_KEEPIDLE, 3},
+                  {IPPROTO_TCP, TCP_NODELAY, 1}};
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
         int value = -1;
         socklen_t size = sizeof(value);
@@ -498,9 +501,12 @@ static void test_addresses(void **state) {
         const char *text, *scheme, *host;
         int port;
     } good[] = {
-        {"tcp://10.0.0.1:4567", "tcp", "10.0.0.1", 4567}, {"ssl://[2001:db8::1]:1", "ssl", "[2001:db8::1]", 1},
-        {"node1", "", "node1", -1},                       {"node1:65535", "", "node1", 65535},
-        {"node1:", "", "node1", -1},                      {"[fe80::1%3]:9", "", "[fe80::1%3]", 9},
+        {"tcp://10.0.0.1:4567", "tcp", "10.0.0.1", 4567},
+        {"ssl://[2001:db8::1]:1", "ssl", "[2001:db8::1]", 1},
+        {"node1", "", "node1", -1},
+        {"node1:65535", "", "node1", 65535},
+        {"node1:", "", "node1", -1},
+        {"[fe80::1%3]:9", "", "[fe80::1%3]", 9},
     };
     struct net_uri uri;
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -516,8 +522,11 @@ static void test_addresses(void **state) {
     static const struct {
         const char *text, *canonical;
         bool is_any;
-    } hosts[] = {{"127.0.0.1", "127.0.0.1", false}, {"0.0.0.0", "0.0.0.0", true}, {"[::]", "[::]", true},
-                 {"::1", "[::1]", false},           {"[::ffff:10.0.0.1]", "10.0.0.1", false}};
+    } hosts[] = {{"127.0.0.1", "127.0.0.1", false},
+                 {"0.0.0.0", "0.0.0.0", true},
+                 {"[::]", "[::]", true},
+                 {"::1", "[::1]", false},
+                 {"[::ffff:10.0.0.1]", "10.0.0.1", false}};
     for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
         struct net_endpoint endpoint;
         char host[NET_HOST_SIZE];

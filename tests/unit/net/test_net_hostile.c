@@ -217,14 +217,10 @@ static void test_no_descriptors(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_bytes),
-        cmocka_unit_test(test_plain_text_to_tls),
-        cmocka_unit_test(test_wrong_certificates),
-        cmocka_unit_test(test_wrong_ca),
-        cmocka_unit_test(test_silent_thousand),
-        cmocka_unit_test(test_handshake_deadline),
-        cmocka_unit_test(test_closed_before_ready),
-        cmocka_unit_test(test_allowlist),
+        cmocka_unit_test(test_random_bytes),        cmocka_unit_test(test_plain_text_to_tls),
+        cmocka_unit_test(test_wrong_certificates),  cmocka_unit_test(test_wrong_ca),
+        cmocka_unit_test(test_silent_thousand),     cmocka_unit_test(test_handshake_deadline),
+        cmocka_unit_test(test_closed_before_ready), cmocka_unit_test(test_allowlist),
         cmocka_unit_test(test_no_descriptors),
     };
     return cmocka_run_group_tests(tests, end_prepare, end_clean);

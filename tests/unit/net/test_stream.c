@@ -25,7 +25,8 @@ static struct certs certs;
 static struct tls_context *own_tls, *other_tls, *expired_tls;
 
 static struct tls_context *load(const char *key, const char *cert) {
-    struct tls_config config = {.key_file = certs_path(&certs, key), .cert_file = certs_path(&certs, cert),
+    struct tls_config config = {.key_file = certs_path(&certs, key),
+                                .cert_file = certs_path(&certs, cert),
                                 .ca_file = certs_path(&certs, "ca.crt")};
     struct tls_context *context = tls_context_load(&config, NULL);
     assert_non_null(context);
@@ -335,8 +336,8 @@ static void answer(struct client *client, struct stream *stream) {
 
 static void greet_with(struct tls_context *tls) {
     struct refusals refusals = {.allowed = -1};
-    struct stream_listener_config config = {.stream = config_with(tls), .greeting = "hello", .greeting_size = 5,
-                                            .reply_size = 5};
+    struct stream_listener_config config = {
+        .stream = config_with(tls), .greeting = "hello", .greeting_size = 5, .reply_size = 5};
     struct stream_listener *listener = listen_with(config, &refusals);
     int silent = dial_raw(listener), closed = dial_raw(listener);
     close(closed);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A primary component comes back after crashes, from saved views and from those that live (spec 04 sections 14, 17, 19). */
+/* A primary component comes back after crashes, from saved views and from those that live (spec 04 sections 14, 17,
+ * 19). */
 #include "scenario.h"
 
 static void test_crash_of_all(void **state) {
@@ -181,12 +182,9 @@ static void test_later_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_crash_of_all),
-        cmocka_unit_test(test_crash_one_older),
-        cmocka_unit_test(test_promotion_with_others),
-        cmocka_unit_test(test_leavers_in_an_interrupted_exchange),
-        cmocka_unit_test(test_joiner_is_not_promoted),
-        cmocka_unit_test(test_survivor),
+        cmocka_unit_test(test_crash_of_all),           cmocka_unit_test(test_crash_one_older),
+        cmocka_unit_test(test_promotion_with_others),  cmocka_unit_test(test_leavers_in_an_interrupted_exchange),
+        cmocka_unit_test(test_joiner_is_not_promoted), cmocka_unit_test(test_survivor),
         cmocka_unit_test(test_later_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,8 +64,8 @@ static void *run_connect(void *arg) {
     return NULL;
 }
 
-/* As a running server does it. In the process's main thread it would be a server that starts, which the provider ends with
- * the process when its state does not come. */
+/* As a running server does it. In the process's main thread it would be a server that starts, which the provider ends
+ * with the process when its state does not come. */
 static int connect_in_a_thread(struct fake_server *server, const char *url, bool is_bootstrap) {
     struct connect_call call = {server, url, is_bootstrap, 0};
     pthread_t thread;

@@ -115,8 +115,8 @@ static void test_lag_of_members(void **state) {
 
 /* A stranger whose datagrams are whole, and no gmcast. */
 static void test_strangers_are_counted(void **state) {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)group_port),
-                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)group_port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     uint8_t noise[64] = "no message", byte;
     (void)state;
     start_nodes(1);
@@ -130,7 +130,8 @@ static void test_strangers_are_counted(void **state) {
         datagram_seal(buf, DATAGRAM_CHECKSUM_CRC32C);
         assert_int_equal(send(fd, xb_buf_data(buf), buf->size, MSG_NOSIGNAL), (ssize_t)buf->size);
         xb_buf_unref(buf);
-        while (recv(fd, &byte, 1, 0) > 0) {} /* its greeting, then the end */
+        while (recv(fd, &byte, 1, 0) > 0) {
+        } /* its greeting, then the end */
         close(fd);
         assert_int_equal(number(s, "peers_violations"), i);
     }

@@ -141,8 +141,9 @@ static void test_a_server_that_is_further_back_than_it_said(void **state) {
     stop_nodes(2);
 }
 
-/* Cut off for longer than anybody's history reaches back: only a snapshot could help, which a running server cannot take.
- * The donor refuses before it has connected; the node leaves and says so, and comes back when its server starts anew. */
+/* Cut off for longer than anybody's history reaches back: only a snapshot could help, which a running server cannot
+ * take. The donor refuses before it has connected; the node leaves and says so, and comes back when its server starts
+ * anew. */
 static void test_a_gap_that_no_history_closes(void **state) {
     struct client away;
     (void)state;

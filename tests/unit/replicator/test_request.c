@@ -16,16 +16,17 @@ static struct xb_uuid uuid_of(const char *text) {
     return uuid;
 }
 
-static const char sst[] = "mariabackup\0" "127.0.0.1:24034/xtrabackup_sst//1";
+static const char sst[] = "mariabackup\0"
+                          "127.0.0.1:24034/xtrabackup_sst//1";
 static const char full_ist[] = "00000000-0000-0000-0000-000000000000:-1-106|tcp://127.0.0.1:24032";
 
 /* Section 25.2: a snapshot for a node that knows nothing. */
 static void test_a_full_request(void **state) {
-    static const uint8_t head[] = {0,    'V',  3,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,   0,
-                                   0,    0,    0,    0,    0,    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-                                   'S',  'T',  'R',  'v',  '1',  0,    0x2e, 0,    0,    0};
-    struct state_request request = {.donors = "", .history = xb_uuid_nil, .last_applied = -1, .sst = sst,
-                                    .sst_size = sizeof(sst), .ist = full_ist};
+    static const uint8_t head[] = {0,    'V', 3,   0,   0,   0,   0,    0,    0,    0,    0,    0,    0,
+                                   0,    0,   0,   0,   0,   0,   0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                   0xff, 'S', 'T', 'R', 'v', '1', 0,    0x2e, 0,    0,    0};
+    struct state_request request = {
+        .donors = "", .history = xb_uuid_nil, .last_applied = -1, .sst = sst, .sst_size = sizeof(sst), .ist = full_ist};
     size_t size;
     assert_int_equal(sizeof(sst), 46);
     uint8_t *bytes = state_request_encode(&request, &size);
@@ -78,8 +79,12 @@ static void test_a_plain_request_is_a_snapshot(void **state) {
 }
 
 static void test_malformed_requests(void **state) {
-    struct state_request request = {.donors = "a,b", .history = xb_uuid_nil, .last_applied = -1, .sst = sst,
-                                    .sst_size = sizeof(sst), .ist = full_ist};
+    struct state_request request = {.donors = "a,b",
+                                    .history = xb_uuid_nil,
+                                    .last_applied = -1,
+                                    .sst = sst,
+                                    .sst_size = sizeof(sst),
+                                    .ist = full_ist};
     struct state_container container;
     struct ist_part ist;
     size_t size, skip = 4 + 26;
@@ -96,10 +101,16 @@ static void test_malformed_requests(void **state) {
         assert_int_equal(state_container_decode(&container, bytes + skip, size - skip, NULL), -EINVAL);
     }
     free(bytes);
-    const char *bad[] = {"", "x", "45a77f8f-e7b1-11f1-9621-96515d50e37a", "45a77f8f-e7b1-11f1-9621-96515d50e37a:",
-                         "45a77f8f-e7b1-11f1-9621-96515d50e37a:1", "45a77f8f-e7b1-11f1-9621-96515d50e37a:1-",
-                         "45a77f8f-e7b1-11f1-9621-96515d50e37a:1-2", "45a77f8f-e7b1-11f1-9621-96515d50e37a:1-2|",
-                         "45a77f8f-e7b1-11f1-9621-96515d50e37g:1-2|tcp://h", "45a77f8f-e7b1-11f1-9621-96515d50e37a;1-2|h"};
+    const char *bad[] = {"",
+                         "x",
+                         "45a77f8f-e7b1-11f1-9621-96515d50e37a",
+                         "45a77f8f-e7b1-11f1-9621-96515d50e37a:",
+                         "45a77f8f-e7b1-11f1-9621-96515d50e37a:1",
+                         "45a77f8f-e7b1-11f1-9621-96515d50e37a:1-",
+                         "45a77f8f-e7b1-11f1-9621-96515d50e37a:1-2",
+                         "45a77f8f-e7b1-11f1-9621-96515d50e37a:1-2|",
+                         "45a77f8f-e7b1-11f1-9621-96515d50e37g:1-2|tcp://h",
+                         "45a77f8f-e7b1-11f1-9621-96515d50e37a;1-2|h"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_int_equal(ist_part_parse(&ist, bad[i], NULL), -EINVAL);
 }

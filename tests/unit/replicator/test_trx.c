@@ -10,13 +10,13 @@
 
 static void test_only_the_listed_transitions_are_allowed(void **state) {
     static const enum trx_state pairs[][2] = {
-        {TRX_EXECUTING, TRX_REPLICATING},   {TRX_EXECUTING, TRX_MUST_ABORT},    {TRX_EXECUTING, TRX_ROLLED_BACK},
-        {TRX_REPLICATING, TRX_CERTIFYING},  {TRX_REPLICATING, TRX_MUST_ABORT},  {TRX_CERTIFYING, TRX_APPLYING},
-        {TRX_CERTIFYING, TRX_ABORTING},     {TRX_CERTIFYING, TRX_MUST_ABORT},   {TRX_APPLYING, TRX_COMMITTING},
-        {TRX_APPLYING, TRX_MUST_ABORT},     {TRX_COMMITTING, TRX_COMMITTED},    {TRX_COMMITTING, TRX_MUST_ABORT},
-        {TRX_COMMITTED, TRX_EXECUTING},     {TRX_MUST_ABORT, TRX_MUST_REPLAY},  {TRX_MUST_ABORT, TRX_ABORTING},
-        {TRX_MUST_REPLAY, TRX_REPLAYING},   {TRX_MUST_REPLAY, TRX_ABORTING},    {TRX_REPLAYING, TRX_COMMITTING},
-        {TRX_ABORTING, TRX_ROLLING_BACK},   {TRX_ABORTING, TRX_ROLLED_BACK},    {TRX_ABORTING, TRX_EXECUTING},
+        {TRX_EXECUTING, TRX_REPLICATING},    {TRX_EXECUTING, TRX_MUST_ABORT},   {TRX_EXECUTING, TRX_ROLLED_BACK},
+        {TRX_REPLICATING, TRX_CERTIFYING},   {TRX_REPLICATING, TRX_MUST_ABORT}, {TRX_CERTIFYING, TRX_APPLYING},
+        {TRX_CERTIFYING, TRX_ABORTING},      {TRX_CERTIFYING, TRX_MUST_ABORT},  {TRX_APPLYING, TRX_COMMITTING},
+        {TRX_APPLYING, TRX_MUST_ABORT},      {TRX_COMMITTING, TRX_COMMITTED},   {TRX_COMMITTING, TRX_MUST_ABORT},
+        {TRX_COMMITTED, TRX_EXECUTING},      {TRX_MUST_ABORT, TRX_MUST_REPLAY}, {TRX_MUST_ABORT, TRX_ABORTING},
+        {TRX_MUST_REPLAY, TRX_REPLAYING},    {TRX_MUST_REPLAY, TRX_ABORTING},   {TRX_REPLAYING, TRX_COMMITTING},
+        {TRX_ABORTING, TRX_ROLLING_BACK},    {TRX_ABORTING, TRX_ROLLED_BACK},   {TRX_ABORTING, TRX_EXECUTING},
         {TRX_ROLLING_BACK, TRX_ROLLED_BACK},
     };
     int count = 0;
@@ -58,7 +58,7 @@ static void test_the_table_finds_and_keeps(void **state) {
         assert_ptr_equal(found, trxs[i]);
         trx_map_remove(map, found->id, found);
         trx_map_remove(map, found->id, found); /* not there any more: nothing */
-        trx_unref(found);                       /* it outlives its removal as long as it is held */
+        trx_unref(found);                      /* it outlives its removal as long as it is held */
         assert_int_equal(trxs[i]->id, i * TRX_MAP_BUCKETS + 3);
         trx_unref(trxs[i]);
     }
