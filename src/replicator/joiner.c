@@ -515,6 +515,7 @@ static void begin_attempt(struct joiner *joiner) {
     pthread_mutex_lock(&transfer->lock);
     transfer->refusal = 0;
     transfer->last_pushed = -1;
+    transfer->is_sst_received = false; /* that of an earlier transfer is not where the server is now */
     transfer->is_sst_wanted = joiner->sst_size > 0;
     transfer->history = joiner->change->group_uuid;
     pthread_mutex_unlock(&transfer->lock);

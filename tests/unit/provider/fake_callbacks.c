@@ -186,7 +186,7 @@ struct snapshot {
 static int on_sst_request(void *app_ctx, void **request, size_t *size) {
     struct fake_server *s = app_ctx;
     begin_callback(s);
-    if (!s->is_running_engine && atomic_load(&s->failing) != FAKE_SST_REQUEST) {
+    if ((!s->is_running_engine || s->takes_live) && atomic_load(&s->failing) != FAKE_SST_REQUEST) {
         *size = 5 + sizeof(s);
         *request = malloc(*size);
         memcpy(*request, "fake", 5);

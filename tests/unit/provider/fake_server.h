@@ -24,7 +24,8 @@ struct fake_server {
     struct abi_table t;
     char name[16], dir[96];
     int port, index;
-    bool is_running_engine; /* a snapshot cannot be taken any more */
+    bool is_running_engine; /* a snapshot cannot be taken any more, */
+    bool takes_live;        /* except with a method that loads it into a running server */
     bool is_quiet;          /* does not print the log */
 
     pthread_mutex_t lock; /* rows, holders */

@@ -170,6 +170,32 @@ static void test_a_gap_that_no_history_closes(void **state) {
     stop_nodes(3);
 }
 
+/* A server that can be loaded while it runs (mysqldump) offers a snapshot with every request, and says each time where
+ * it is. What it said the last time, in the same membership, is not where it is now. */
+static void test_a_running_server_that_takes_snapshots_is_cut_off(void **state) {
+    struct client away;
+    unsigned seed = 1;
+    (void)state;
+    init_nodes(3);
+    nodes[2].takes_live = true;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(fake_start(&nodes[i], i ? group_addresses : "", i == 0, ""), 0);
+        assert_true(fake_wait_synced(&nodes[i], 200));
+    }
+    for (int i = 0; i < 5; i++) assert_int_equal(fake_add(&nodes[0], &seed, i, 1, 1), 0);
+    fake_wait_position(&nodes[2], fake_last_committed(&nodes[0]));
+    assert_int_equal(nodes[2].t.options_set(&nodes[2].t, "gmcast.isolate=1"), 0);
+    assert_true(fake_wait_view(&nodes[0], true, 2, 200));
+    assert_true(fake_wait_view(&nodes[2], false, 1, 200));
+    start_client(&away, &nodes[0], 1, 300, FAKE_ROWS);
+    run_clients(&away, 1);
+    assert_int_equal(nodes[2].t.options_set(&nodes[2].t, "gmcast.isolate=0"), 0);
+    assert_true(fake_wait_view(&nodes[2], true, 3, 200));
+    assert_true(fake_wait_synced(&nodes[2], 200));
+    assert_equal_nodes(3);
+    stop_nodes(3);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_joining_and_rejoining_under_load),
@@ -178,6 +204,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_an_increment_that_breaks_is_resumed),
         cmocka_unit_test(test_a_server_that_is_further_back_than_it_said),
         cmocka_unit_test(test_a_gap_that_no_history_closes),
+        cmocka_unit_test(test_a_running_server_that_takes_snapshots_is_cut_off),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
