@@ -100,9 +100,20 @@ static inline int64_t newest(struct gcache *cache) {
     return status.max;
 }
 
+/* Takes all that is there back, so that the history's own thread deletes nothing of it. -> the lowest; -1: none */
+static inline int64_t hold_all(struct gcache *cache) {
+    struct gcache_entry entry;
+    int64_t min;
+    do min = gcache_min(cache);
+    while (min >= 0 && gcache_get(cache, min, &entry));
+    return min;
+}
+
 /* Everything from min to max is there and right. -> how many */
 static inline int64_t check_all(struct gcache *cache) {
-    int64_t min = gcache_min(cache), max = newest(cache);
+    struct gcache_status before;
+    gcache_get_status(cache, &before);
+    int64_t min = hold_all(cache), max = newest(cache);
     if (max < 0) return 0;
     for (int64_t s = min; s <= max; s++) {
         struct gcache_entry entry;
@@ -110,6 +121,7 @@ static inline int64_t check_all(struct gcache *cache) {
         assert_int_equal(entry.seqno, s);
         if (entry.type == GCACHE_WRITESET && !entry.is_skip) ws_check(&entry);
     }
+    gcache_release(cache, before.released);
     return max - min + 1;
 }
 
