@@ -152,6 +152,7 @@ def test_keys_that_do_not_fit(lab):
         size = len(lab[2].log())
         lab[2].start()
         wait_until("the joiner to give up", lambda: not lab[2].is_running(), 60)
+        wait_until("the helper processes to end", lambda: not sst.helpers(lab.nodes), 20)
         assert words in lab[2].log()[size:] and "was not touched" in lab[2].log()[size:], lab[2].log()[size:]
         assert sst.files_of(lab[2]) == before
     write_key(lab[2])

@@ -116,6 +116,7 @@ def test_foreign_certificate_is_refused(lab):
     lab[1].write_config()
     lab[2].start()
     wait_until("the joiner's server to end", lambda: not lab[2].is_running(), 60)
+    wait_until("the helper processes to end", lambda: not sst.helpers(lab.nodes), 20)
     assert "is refused" in lab[1].log() and "was not touched" in lab[2].log()
     assert sst.files_of(lab[2]) == before
     assert lab[2].grastate() == state and int(state["seqno"]) > 0, (lab[2].grastate(), state)
