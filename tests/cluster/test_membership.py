@@ -83,6 +83,14 @@ def test_fresh_node_joins_by_mysqldump(lab):
     assert any("mysqldump SST completed on donor" in n.log()[sizes[n.name]:] for n in lab.nodes), "not by the stock script"
     lab[3].sql("INSERT INTO md.t VALUES (1, 3)")
     lab.checksums("md")
+    # A running server with this method offers to be loaded again when it has missed something.
+    lab[3].sql("SET GLOBAL wsrep_provider_options='gmcast.isolate=1'")
+    wait_until("n3 is excluded", lambda: lab[1].try_status("wsrep_cluster_size") == "2", limit=40)
+    lab[1].sql("UPDATE md.t SET node = node + 4")
+    lab[3].sql("SET GLOBAL wsrep_provider_options='gmcast.isolate=0'")
+    wait_until("n3 is back", lambda: lab[1].try_status("wsrep_cluster_size") == "3", limit=40)
+    lab[3].wait_synced()
+    lab.checksums("md")
     lab[3].stop()
     lab[3].start().wait_synced()     # a server keeps the method that it began with
     lab.wait_size(3)
