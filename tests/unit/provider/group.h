@@ -9,7 +9,8 @@
 
 extern char group_dir[64];        /* temporary, of the run */
 extern char group_addresses[128]; /* of all nodes, for fake_start */
-/* Of the first node; each has ten, and 50 to 99 are free for a test. 28600, or where XEBEC_PORTS=FROM-TO begins. */
+/* Of the first node; each has ten, and 50 to 99 are free for a test. 28600, or where XEBEC_PORTS=FROM-TO begins (the
+ * build gives each program its own hundred). */
 extern int group_port;
 extern struct fake_server nodes[GROUP_NODES];
 
