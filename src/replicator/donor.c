@@ -174,8 +174,8 @@ void donor_serve(struct replicator *rep, void *recv_ctx, struct item *item) {
     struct donation donation = {.rep = rep, .recv_ctx = recv_ctx, .position = {node_history(rep), item->position}};
     pthread_mutex_lock(&rep->identity_lock);
     donation.bounds = rep->bounds;
-    donation.tls = rep->tls ? tls_context_ref(rep->tls) : NULL;
     pthread_mutex_unlock(&rep->identity_lock);
+    donation.tls = node_tls(rep);
     if (node_get_state(rep) != NODE_DONOR) node_set_state(rep, NODE_DONOR);
     int code = atomic_load(&rep->is_corrupt) ? -ECANCELED : read_request(&donation, item);
     if (!code && donation.has_ist && !may_donate_to(rep, donation.ist.address)) code = -EACCES;

@@ -231,14 +231,18 @@ void gate_release(struct gate *gate) {
     wake_all(&wake);
 }
 
+static void forget_position(struct gate *gate) {
+    memset(gate->passed, 0, sizeof(gate->passed));
+    gate->last_entered = gate->last_ordered = -1;
+    atomic_store_explicit(&gate->last_left, -1, memory_order_release);
+}
+
 void gate_set_position(struct gate *gate, int64_t seqno) {
     struct wake_list wake = {.count = 0};
     pthread_mutex_lock(&gate->lock);
     int64_t left = gate_last_left(gate);
     if (seqno < 0) {
-        memset(gate->passed, 0, sizeof(gate->passed));
-        gate->last_entered = gate->last_ordered = -1;
-        atomic_store_explicit(&gate->last_left, -1, memory_order_release);
+        forget_position(gate);
         pthread_mutex_unlock(&gate->lock);
         return;
     }
@@ -260,9 +264,7 @@ void gate_set_position(struct gate *gate, int64_t seqno) {
 void gate_open(struct gate *gate) {
     struct wake_list wake = {.count = 0};
     pthread_mutex_lock(&gate->lock);
-    memset(gate->passed, 0, sizeof(gate->passed));
-    gate->last_entered = gate->last_ordered = -1;
-    atomic_store_explicit(&gate->last_left, -1, memory_order_release);
+    forget_position(gate);
     gate->is_open = true;
     grant_list(gate, gate->held, &wake);
     for (size_t i = 0; i < GATE_BUCKETS; i++) grant_list(gate, gate->buckets[i], &wake);

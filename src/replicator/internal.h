@@ -268,6 +268,7 @@ static inline enum replicator_status node_refusal(struct replicator *rep) {
 struct xb_uuid node_own_uuid(struct replicator *rep);
 void node_set_own_uuid(struct replicator *rep, const struct xb_uuid *uuid);
 struct xb_uuid node_history(struct replicator *rep);
+struct tls_context *node_tls(struct replicator *rep); /* a reference to the newest; NULL: plaintext */
 void node_set_history(struct replicator *rep, const struct xb_uuid *history);
 /* Of a state transfer or recovery, for the server's event service; from, to: member statuses (spec 01 section 5). */
 void node_report_progress(struct replicator *rep, int from, int to, int64_t total, int64_t done);

@@ -243,9 +243,7 @@ static int open_receiver(struct joiner *joiner, struct xb_error *error) {
     xb_options_text(rep->options, "ist.recv_addr", recv_addr, sizeof(recv_addr));
     xb_options_text(rep->options, "ist.recv_bind", recv_bind, sizeof(recv_bind));
     xb_options_text(rep->options, "base_host", base_host, sizeof(base_host));
-    pthread_mutex_lock(&rep->identity_lock);
-    struct tls_context *tls = rep->tls ? tls_context_ref(rep->tls) : NULL;
-    pthread_mutex_unlock(&rep->identity_lock);
+    struct tls_context *tls = node_tls(rep);
     struct ist_receiver_config config = {
         .recv_addr = recv_addr,
         .recv_bind = recv_bind,

@@ -59,6 +59,13 @@ struct xb_uuid node_history(struct replicator *rep) {
     return uuid;
 }
 
+struct tls_context *node_tls(struct replicator *rep) {
+    pthread_mutex_lock(&rep->identity_lock);
+    struct tls_context *tls = rep->tls ? tls_context_ref(rep->tls) : NULL;
+    pthread_mutex_unlock(&rep->identity_lock);
+    return tls;
+}
+
 void node_set_history(struct replicator *rep, const struct xb_uuid *history) {
     pthread_mutex_lock(&rep->identity_lock);
     rep->history = *history;
@@ -348,13 +355,6 @@ static void forget_connection(struct replicator *rep, const char *donor) {
     pthread_mutex_unlock(&rep->identity_lock);
 }
 
-static struct tls_context *current_tls(struct replicator *rep) {
-    pthread_mutex_lock(&rep->identity_lock);
-    struct tls_context *tls = rep->tls ? tls_context_ref(rep->tls) : NULL;
-    pthread_mutex_unlock(&rep->identity_lock);
-    return tls;
-}
-
 static struct member *open_member(struct replicator *rep, const char *group, const char *address, bool is_bootstrap,
                                   struct tls_context *tls, struct xb_error *error) {
     struct replicator_gtid position = replicator_last_committed(rep);
@@ -391,12 +391,12 @@ static struct member *open_member(struct replicator *rep, const char *group, con
  * Takes the reference of what the member has. */
 static void follow_tls(struct replicator *rep, struct tls_context *used) {
     struct member *member = link_use(&rep->link);
-    struct tls_context *newest = current_tls(rep);
+    struct tls_context *newest = node_tls(rep);
     while (member && newest != used) {
         member_set_tls(member, newest);
         tls_context_unref(used);
         used = newest;
-        newest = current_tls(rep);
+        newest = node_tls(rep);
     }
     tls_context_unref(newest);
     tls_context_unref(used);
@@ -426,7 +426,7 @@ enum replicator_status replicator_connect(struct replicator *rep, const char *gr
     if (is_bootstrap && !may_bootstrap(rep)) return REPLICATOR_NODE_FAIL;
     forget_connection(rep, donor);
     queue_open(&rep->queue);
-    struct tls_context *tls = current_tls(rep);
+    struct tls_context *tls = node_tls(rep);
     struct member *member = open_member(rep, group, address, is_bootstrap, tls, &error);
     if (!member) {
         tls_context_unref(tls);
