@@ -10,7 +10,6 @@
 #include "cli/fragment.h"
 #include "cli/inspect.h"
 #include "cli/json.h"
-#include "cli/pem.h"
 #include "cli/place.h"
 
 #include <errno.h>
@@ -59,12 +58,8 @@ static error_t parse(int key, char *value, struct argp_state *state) {
 
 static int collect(const struct deploy *deploy, const struct inventory_node *node, struct place_files *files,
                    struct xb_error *error) {
-    char *dir = inventory_certs_of(&deploy->inventory, node);
-    int result = place_read(files, dir, error);
-    free(dir);
-    if (deploy->is_without_fragment) return result;
-    char *text = fragment_text(&deploy->inventory, node, FRAGMENT_CLOSED);
-    place_add(files, "fragment.cnf", text, strlen(text));
+    int result = place_read_node(files, &deploy->inventory, node, error);
+    if (!deploy->is_without_fragment) fragment_add(files, &deploy->inventory, node, FRAGMENT_CLOSED);
     return result;
 }
 
@@ -107,14 +102,13 @@ static void tell_node(struct deploy *deploy, const struct inventory_node *node, 
 
 static int test_node(struct deploy *deploy, const struct inventory_node *node, struct xb_error *error) {
     struct place_files files = {0};
-    char *now = NULL, *dir = inventory_certs_of(&deploy->inventory, node);
-    int result = inspect_set(dir, "; nothing was deployed", error);
+    char *now = NULL;
+    int result = inspect_node(&deploy->inventory, node, "; nothing was deployed", error);
     if (result == 0) result = place_look(&deploy->inventory, node, &now, error);
     if (result == 0) result = collect(deploy, node, &files, error);
     if (result == 0) tell_node(deploy, node, &files, now);
     place_free(&files);
     free(now);
-    free(dir);
     return result;
 }
 

@@ -125,20 +125,12 @@ static void name_generation(const struct encrypt *encrypt, int phase, char name[
     snprintf(name, 64, "encrypt-%s-%d", encrypt->id, phase);
 }
 
-static int read_files(const struct inventory *inventory, const struct inventory_node *node, enum fragment_stage stage,
-                      struct place_files *files, struct xb_error *error) {
-    char *dir = inventory_certs_of(inventory, node), *text = fragment_text(inventory, node, stage);
-    int result = place_read(files, dir, error);
-    place_add(files, "fragment.cnf", text, strlen(text));
-    free(dir);
-    return result;
-}
-
 /* Certificates and the phase's fragment become valid on the node; its server has not read them yet. */
 static int put(const struct encrypt *encrypt, int phase, const struct inventory_node *node, struct xb_error *error) {
     struct place_files files;
     char generation[64];
-    int result = read_files(&encrypt->inventory, node, phases[phase].stage, &files, error);
+    int result = place_read_node(&files, &encrypt->inventory, node, error);
+    fragment_add(&files, &encrypt->inventory, node, phases[phase].stage);
     name_generation(encrypt, phase, generation);
     if (result == 0) result = place_undo(&encrypt->inventory, node, generation, error); /* of a killed attempt */
     if (result == 0) result = place_stage(&encrypt->inventory, node, generation, &files, error);
@@ -342,15 +334,14 @@ static int backward(struct encrypt *encrypt, struct xb_error *error) {
 /* ---- before anything is touched */
 
 static int test_node(const struct encrypt *encrypt, const struct inventory_node *node, struct xb_error *error) {
-    char *now = NULL, *dir = inventory_certs_of(&encrypt->inventory, node);
-    int result = inspect_set(dir, "; nothing was changed", error);
+    char *now = NULL;
+    int result = inspect_node(&encrypt->inventory, node, "; nothing was changed", error);
     if (result == 0) result = place_look(&encrypt->inventory, node, &now, error);
     if (result == 0) result = look_at(encrypt, node, 0, error);
     if (result == 0 && encrypt->is_dry)
         cli_progress(&encrypt->common, "node %s: certificates to %s, settings to %s, then, twice: %s", node->name,
                      node->certs_dir, node->fragment, node->restart);
     free(now);
-    free(dir);
     return result;
 }
 

@@ -308,13 +308,6 @@ static void undo_recovery(const struct rotate *rotate, const char *generation) {
     }
 }
 
-static int inspect_node(const struct inventory *inventory, const struct inventory_node *node, struct xb_error *error) {
-    char *dir = inventory_certs_of(inventory, node);
-    int result = inspect_set(dir, "; nothing was changed", error);
-    free(dir);
-    return result;
-}
-
 /* To all nodes or to none. */
 static int place_recovery(struct rotate *rotate, struct xb_error *error) {
     const struct inventory *inventory = &rotate->inventory;
@@ -322,7 +315,7 @@ static int place_recovery(struct rotate *rotate, struct xb_error *error) {
     int result = 0;
     snprintf(generation, sizeof(generation), "recover-%lld-%d", (long long)time(NULL), getpid());
     for (int i = 0; result == 0 && i < inventory->node_count; i++)
-        result = inspect_node(inventory, &inventory->nodes[i], error);
+        result = inspect_node(inventory, &inventory->nodes[i], "; nothing was changed", error);
     if (result) return result;
     for (int i = 0; result == 0 && i < inventory->node_count; i++) {
         struct place_files files;

@@ -72,3 +72,9 @@ char *fragment_text(const struct inventory *inventory, const struct inventory_no
     fclose(to);
     return text;
 }
+
+void fragment_add(struct place_files *files, const struct inventory *inventory, const struct inventory_node *node,
+                  enum fragment_stage stage) {
+    char *text = fragment_text(inventory, node, stage);
+    place_add(files, "fragment.cnf", text, strlen(text));
+}

@@ -10,10 +10,14 @@
 #define XB_CLI_FRAGMENT_H
 
 #include "cli/inventory.h"
+#include "cli/place.h"
 
 enum fragment_stage { FRAGMENT_OPEN, FRAGMENT_OPEN_BUT_SNAPSHOTS, FRAGMENT_CLOSED };
 
 /* -> the text, to be freed */
 char *fragment_text(const struct inventory *inventory, const struct inventory_node *node, enum fragment_stage stage);
+/* Puts it with the files for the node. */
+void fragment_add(struct place_files *files, const struct inventory *inventory, const struct inventory_node *node,
+                  enum fragment_stage stage);
 
 #endif

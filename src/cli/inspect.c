@@ -188,6 +188,14 @@ int inspect_set(const char *dir, const char *consequence, struct xb_error *error
     return result;
 }
 
+int inspect_node(const struct inventory *inventory, const struct inventory_node *node, const char *consequence,
+                 struct xb_error *error) {
+    char *dir = inventory_certs_of(inventory, node);
+    int result = inspect_set(dir, consequence, error);
+    free(dir);
+    return result;
+}
+
 void inspect_dh(struct findings *findings, const char *where, EVP_PKEY *dh) {
     int bits = EVP_PKEY_get_bits(dh);
     if (bits < DH_REFUSED_BITS)

@@ -4,6 +4,7 @@
 #define XB_CLI_INSPECT_H
 
 #include "cli/finding.h"
+#include "cli/inventory.h"
 
 #include <openssl/evp.h>
 #include <openssl/x509.h>
@@ -19,6 +20,9 @@ void inspect_chain(struct findings *findings, const char *where, STACK_OF(X509) 
 /* The files of a node: a set that would not work must not begin to travel. consequence: added to the text, or "".
  * -> 0, or a negative errno with the first finding that is an error in *error */
 int inspect_set(const char *dir, const char *consequence, struct xb_error *error);
+/* The same for the node's directory of the inventory. */
+int inspect_node(const struct inventory *inventory, const struct inventory_node *node, const char *consequence,
+                 struct xb_error *error);
 void inspect_dh(struct findings *findings, const char *where, EVP_PKEY *dh);
 /* Mode of a file that holds a key, of its directory, and its owner (user NULL: not checked). */
 void inspect_key_file(struct findings *findings, const char *path, const char *user);

@@ -98,6 +98,14 @@ static int run_script(const struct inventory *inventory, const struct inventory_
 static const char *const names[] = {"ca.pem",          "server-cert.pem", "server-key.pem",
                                     "client-cert.pem", "client-key.pem",  "dhparams.pem"};
 
+int place_read_node(struct place_files *files, const struct inventory *inventory, const struct inventory_node *node,
+                    struct xb_error *error) {
+    char *dir = inventory_certs_of(inventory, node);
+    int result = place_read(files, dir, error);
+    free(dir);
+    return result;
+}
+
 void place_add(struct place_files *files, const char *name, char *text, size_t size) {
     if (files->count == PLACE_FILES_MAX) abort();
     files->list[files->count++] = (struct place_file){name, text, size};

@@ -26,6 +26,9 @@ struct place_files {
 
 /* Those of a node's files that a directory here has. -> 0, or a negative errno with *error. To be freed in any case. */
 int place_read(struct place_files *files, const char *dir, struct xb_error *error);
+/* The same for the node's directory of the inventory. */
+int place_read_node(struct place_files *files, const struct inventory *inventory, const struct inventory_node *node,
+                    struct xb_error *error);
 /* One more, whose text is taken over. */
 void place_add(struct place_files *files, const char *name, char *text, size_t size);
 void place_free(struct place_files *files);
