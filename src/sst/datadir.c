@@ -34,12 +34,11 @@ static const char *path_of(const char *datadir, const char *name, char path[SST_
     return path;
 }
 
-/* -> a locked descriptor of the file that has the name now, -EWOULDBLOCK, or another negative errno */
-static int try_lock(const char *path) {
+int datadir_try_lock(const char *path, int flags) {
     struct stat ours, named;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660);
+    int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0660);
     if (fd < 0) return -errno;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &ours) == 0 && stat(path, &named) == 0 &&
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &ours) == 0 && lstat(path, &named) == 0 &&
         ours.st_ino == named.st_ino)
         return fd;
     close(fd);
@@ -51,7 +50,7 @@ int datadir_lock(const char *datadir, const struct watch *watch, struct xb_error
     int64_t deadline_ns = xb_clock_monotonic_ns() + LOCK_WAIT_NS;
     path_of(datadir, "wsrep_sst.pid", path);
     for (;;) {
-        int fd = try_lock(path);
+        int fd = datadir_try_lock(path, O_RDWR | O_CREAT);
         int size = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
         if (fd >= 0 && ftruncate(fd, 0) == 0 && write(fd, pid, (size_t)size) == size) return fd;
         if (fd >= 0) close(fd);

@@ -29,6 +29,8 @@ uint64_t datadir_footprint(const struct sst_settings *settings, const char *data
 /* Bytes of the files that rsync copies. */
 uint64_t datadir_file_bytes(const struct sst_settings *settings, const char *datadir);
 uint64_t datadir_free_bytes(const char *path);
+/* flags: of open(2). -> a locked descriptor of what has the name now, -EWOULDBLOCK, or another negative errno */
+int datadir_try_lock(const char *path, int flags);
 /* What datadir_clean would free in the file system of the data directory. */
 uint64_t datadir_removable_bytes(const struct sst_settings *settings, const char *datadir);
 

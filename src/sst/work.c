@@ -10,20 +10,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define PREFIX "xebec-sst-"
 
-/* -> a locked descriptor of the directory that has the name now, or -1 */
+/* -> a locked descriptor of our own directory that has the name now, or -1 */
 static int try_lock(const char *path) {
-    struct stat ours, named;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat ours;
+    int fd = datadir_try_lock(path, O_RDONLY | O_DIRECTORY);
     if (fd < 0) return -1;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &ours) == 0 && ours.st_uid == geteuid() &&
-        lstat(path, &named) == 0 && ours.st_ino == named.st_ino)
-        return fd;
+    if (fstat(fd, &ours) == 0 && ours.st_uid == geteuid()) return fd;
     close(fd);
     return -1;
 }

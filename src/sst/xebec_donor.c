@@ -278,15 +278,15 @@ static void end_message(struct connection *c) {
     if (!c->current && c->has_told_pause && c->told_pauses != s->pauses) {
         c->told_pauses = s->pauses;
         s->told++;
+        pthread_cond_broadcast(&s->changed);
     }
-    pthread_mutex_unlock(&s->lock);
-    if (!c->current) return;
-    const struct piece_header *h = &c->current->header;
-    pthread_mutex_lock(&s->lock);
-    meter_note_send(&s->meter, h->wire_size, c->spoke_ns - c->begin_ns);
-    s->raw_bytes += h->raw_size;
-    s->wire_bytes += h->wire_size;
-    transfer_report(s->transfer, &s->progress, h->raw_size);
+    if (c->current) {
+        const struct piece_header *h = &c->current->header;
+        meter_note_send(&s->meter, h->wire_size, c->spoke_ns - c->begin_ns);
+        s->raw_bytes += h->raw_size;
+        s->wire_bytes += h->wire_size;
+        transfer_report(s->transfer, &s->progress, h->raw_size);
+    }
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -414,18 +414,13 @@ static void set_paused(struct sender *s, bool is_paused) {
     if (is_news) xb_log_info(s->transfer->log, is_paused ? "paused until SIGCONT comes" : "going on");
 }
 
-static bool is_pause_told(struct sender *s) {
-    pthread_mutex_lock(&s->lock);
-    bool is = s->told >= s->working;
-    pthread_mutex_unlock(&s->lock);
-    return is;
-}
-
 /* Who has typed ^Z wants the prompt: the whole process stops, once the joiner knows that it need not worry. */
 static void stop_process(struct sender *s) {
     int64_t deadline_ns = xb_clock_monotonic_ns() + TELL_PAUSE_NS;
-    while (!is_pause_told(s) && xb_clock_monotonic_ns() < deadline_ns && !s->has_ended)
-        nanosleep(&(struct timespec){0, SIGNAL_LOOK_NS}, NULL);
+    pthread_mutex_lock(&s->lock);
+    while (s->told < s->working && xb_clock_monotonic_ns() < deadline_ns && !s->has_ended)
+        watch_wait_change(&s->changed, &s->lock);
+    pthread_mutex_unlock(&s->lock);
     kill(getpid(), SIGSTOP);
 }
 
