@@ -19,6 +19,15 @@ def prepare(lab, schema):
     return schema + ".t"
 
 
+def start_with(lab, node, method):
+    """The method of snapshots is another one for this start."""
+    usual, lab.sst = lab.sst, method
+    try:
+        node.start().wait_synced()
+    finally:
+        lab.sst = usual
+
+
 def check(lab, table, writers):
     lab.checksums(table.split(".")[0])
     for w in writers:
@@ -52,12 +61,10 @@ def test_fresh_node_joins_by_mariabackup_under_load(lab):
     lab[3].stop()
     shutil.rmtree(lab[3].data)
     writers = [Writer(lab[1], table), Writer(lab[2], table)]
-    sizes, method = log_sizes(lab), lab.sst
-    lab.sst = "mariabackup"
+    sizes = log_sizes(lab)
     try:
-        lab[3].start().wait_synced()
+        start_with(lab, lab[3], "mariabackup")
     finally:
-        lab.sst = method
         for w in writers:
             w.stop()
     lab.wait_size(3)
@@ -71,12 +78,8 @@ def test_fresh_node_joins_by_mysqldump(lab):
     lab[1].sql("INSERT INTO md.t SELECT seq, 1 FROM md.seq_1_to_1000")
     lab[3].stop()
     shutil.rmtree(lab[3].data)
-    sizes, method = log_sizes(lab), lab.sst
-    lab.sst = "mysqldump"
-    try:
-        lab[3].start().wait_synced()
-    finally:
-        lab.sst = method
+    sizes = log_sizes(lab)
+    start_with(lab, lab[3], "mysqldump")
     lab.wait_size(3)
     lab.checksums("md")
     assert lab[3].value("SELECT COUNT(*) FROM md.t") == 1000

@@ -64,9 +64,7 @@ class Cut:
 
     def pass_all(self):
         self.drop_all()
-        with self.lock:
-            self.limit = None
-            self.lock.notify_all()
+        self.heal()
 
     def heal(self):
         """Bytes that waited pass, as when a cable is plugged in again."""
