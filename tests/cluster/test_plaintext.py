@@ -2,7 +2,6 @@
 """Without certificates the provider runs in plaintext, as the stock one does, and says so in one line."""
 import os
 import shutil
-import subprocess
 
 from common import OURS, fresh_schema, labs, running, wait_until
 
@@ -24,7 +23,7 @@ def test_runs_and_warns_once(lab):
 def test_ssl_auto(lab):
     """The three files of the data directory are enough; a missing one stops the start, with its name."""
     made, names = lab.dir + "/auto", ("ca.pem", "server-cert.pem", "server-key.pem")
-    subprocess.run([os.path.join(labs.ROOT, "scripts/make-certs"), made], check=True)
+    labs.make_certificates(made, "lab")
     for n in reversed(lab.nodes):
         n.stop()
         n.extra_options = "socket.ssl_auto=YES"

@@ -47,7 +47,7 @@ def test_join(lab):
     configure(lab)
     lab[2].start().wait_synced()
     finish_join(lab)
-    assert re.search(r"joiner \S+: TLSv1.3 \S+, certificate CN=lab server, verified on both sides", lab[1].log())
+    assert re.search(r"joiner \S+: TLSv1.3 \S+, certificate CN=lab-server, verified on both sides", lab[1].log())
     assert "the donor has connected, verified on both sides, cluster " in lab[2].log()
     assert "over 2 connections" in lab[1].log() or os.cpu_count() != 2
 

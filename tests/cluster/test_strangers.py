@@ -49,7 +49,7 @@ def certificate(lab, kind):
     if os.path.isdir(directory):
         return directory
     if kind == "other-ca":
-        subprocess.run([os.path.join(labs.ROOT, "scripts/make-certs"), directory, "stranger"], check=True)
+        labs.make_certificates(directory, "stranger")
         return directory
     os.makedirs(directory)
     shutil.copy(lab.certs + "/ca.pem", directory)

@@ -34,7 +34,7 @@ WARNED_AT_START = {
     "future": "WARNING: own certificate 'CN=bad': certificate is not yet valid; check the clocks",
     "other-ca": "WARNING: own certificate 'CN=bad': unable to get local issuer certificate; add the CA that signed it to socket.ssl_ca",
     "client-only": "WARNING: own certificate 'CN=bad' lacks serverAuth in its extended key usage",
-    "cn-equal": "WARNING: own certificate 'CN=lab CA' has the name of its CA, which makes it look self-signed: issue one with "
+    "cn-equal": "' has the name of its CA, which makes it look self-signed: issue one with "
                 "another common name",
     "world-readable": "(socket.ssl_key) can be read by everybody (mode 0644): chmod 600",
 }
@@ -47,8 +47,8 @@ def openssl(directory, *arguments):
 class Authority:
     """Signs with the CA of a lab, `openssl ca` style: any validity, revocation."""
 
-    def __init__(self, lab, directory):
-        self.lab, self.dir = lab, directory
+    def __init__(self, certs, directory):
+        self.certs, self.dir = certs, directory
         os.makedirs(directory)
         open(directory + "/index.txt", "w").close()
         for name in ("serial", "crlnumber"):
@@ -57,14 +57,14 @@ class Authority:
         with open(directory + "/ca.cnf", "w") as f:
             f.write("[ca]\ndefault_ca=d\n[d]\ndatabase={0}/index.txt\nnew_certs_dir={0}\nserial={0}/serial\ncrlnumber={0}/crlnumber\n"
                     "default_md=sha256\ndefault_crl_days=30\npolicy=p\nunique_subject=no\ncertificate={1}/ca.pem\nprivate_key={1}/ca-key.pem\n"
-                    "[p]\ncommonName=supplied\n".format(directory, lab.certs))
+                    "[p]\ncommonName=supplied\n".format(directory, certs))
 
     def sign(self, kind, name="bad", start="20250101000000Z", end="20400101000000Z", usage="serverAuth,clientAuth",
              san="DNS:bad.example,IP:127.0.0.99"):
         """-> directory with ca.pem, server-cert.pem, server-key.pem"""
         d = os.path.join(self.dir, kind)
         os.makedirs(d)
-        shutil.copy(self.lab.certs + "/ca.pem", d)
+        shutil.copy(self.certs + "/ca.pem", d)
         openssl(d, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "server-key.pem")
         os.chmod(d + "/server-key.pem", 0o600)
         openssl(d, "req", "-new", "-key", "server-key.pem", "-subj", "/CN=" + name, "-out", "r.csr")
@@ -73,6 +73,12 @@ class Authority:
         openssl(d, "ca", "-batch", "-config", self.dir + "/ca.cnf", "-in", "r.csr", "-out", "server-cert.pem", "-startdate", start,
                 "-enddate", end, "-extfile", "ext", "-notext")
         return d
+
+    def name(self):
+        """-> the common name of the CA"""
+        subject = subprocess.run(("openssl", "x509", "-in", self.certs + "/ca.pem", "-noout", "-subject", "-nameopt", "multiline"),
+                                 check=True, capture_output=True, text=True).stdout
+        return re.search(r"commonName += (.+)", subject)[1]
 
     def revoke(self, directory):
         openssl(self.dir, "ca", "-config", "ca.cnf", "-revoke", directory + "/server-cert.pem")
@@ -83,7 +89,7 @@ class Authority:
 
 def make_kinds(lab):
     """-> {kind: directory}"""
-    ca = Authority(lab, os.path.join(lab.dir, "authority"))
+    ca = Authority(lab.certs, os.path.join(lab.dir, "authority"))
     kinds = {
         "good": ca.sign("good", name="good", san="DNS:localhost,IP:127.0.0.1"),
         "expired": ca.sign("expired", start="20200101000000Z", end="20210101000000Z"),
@@ -91,17 +97,15 @@ def make_kinds(lab):
         "wrong-name": ca.sign("wrong-name"),
         "revoked": ca.sign("revoked", san="DNS:localhost,IP:127.0.0.1"),
         "client-only": ca.sign("client-only", usage="clientAuth", san="DNS:localhost,IP:127.0.0.1"),
-        "cn-equal": ca.sign("cn-equal", name=lab.cluster + " CA"),
+        "cn-equal": ca.sign("cn-equal", name=ca.name()),
         "world-readable": ca.sign("world-readable", san="DNS:localhost,IP:127.0.0.1"),
     }
     os.chmod(kinds["world-readable"] + "/server-key.pem", 0o644)
     ca.revoke(kinds["revoked"])
     ca.revocation_list(lab.dir + "/crl.pem")
     other = os.path.join(lab.dir, "other")
-    subprocess.run([os.path.join(labs.ROOT, "scripts/make-certs"), other, "stranger"], check=True)
-    fake = labs.Lab.__new__(labs.Lab)
-    fake.certs, fake.cluster = other, "stranger"
-    kinds["other-ca"] = Authority(fake, os.path.join(lab.dir, "other-authority")).sign("other-ca")
+    labs.make_certificates(other, "stranger")
+    kinds["other-ca"] = Authority(other, os.path.join(lab.dir, "other-authority")).sign("other-ca")
     shutil.copy(lab.certs + "/ca.pem", kinds["other-ca"])
     for kind in REFUSES_TO_START:
         kinds[kind] = os.path.join(lab.dir, "files-" + kind)
