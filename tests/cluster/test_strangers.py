@@ -126,18 +126,37 @@ def flood(port, connections, payload):
 def test_silence_and_noise_at_the_group_port(lab):
     table = prepare(lab, "no")
     rng = random.Random(1)
-    before = resident_kb(lab[1])
+    before, size = resident_kb(lab[1]), len(lab[1].log())
     silent = flood(lab[1].group_port, 1000, lambda i: b"")
     check_alive(lab, table, 1)
     noise = flood(lab[1].group_port, 200, lambda i: rng.randbytes(rng.randint(1, 3000)))
     hello = flood(lab[1].group_port, 100, lambda i: bytes.fromhex("16030100c8010000c40303") + rng.randbytes(190))
     check_alive(lab, table, 2)
+    grown = resident_kb(lab[1]) - before   # while they are all there
     wait_until("the silent ones are thrown out", lambda: len(os.listdir("/proc/%d/fd" % lab[1].process.pid)) < 500, limit=30)
     check_alive(lab, table, 3)
     for s in silent + noise + hello:
         s.close()
-    grown = resident_kb(lab[1]) - before
+    grown = max(grown, resident_kb(lab[1]) - before)
     assert grown < 80 * 1024, "%d kB more" % grown
+    wait_until("the reasons are logged", lambda: lines_after(lab[1], size, "127.0.0.1", "too many connections that do not finish their handshake")
+               and lines_after(lab[1], size, "127.0.0.1", "does not speak TLS"))
+    lines = lines_after(lab[1], size, "127.0.0.1")
+    assert len(lines) < 20, lines   # a reason is not said again and again
+
+
+def test_silence_and_noise_of_one(lab):
+    """Nobody crowds these out: each has its line, with its own reason. (The same host and reason again would be silent for a while.)"""
+    table = prepare(lab, "on")
+    for node, payload, words in ((lab[2], b"", "TLS handshake not finished in time"), (lab[2], b"GET / HTTP/1.0\r\n\r\n", "does not speak TLS"),
+                                 (lab[3], bytes.fromhex("16030100c8010000c40303"), "TLS handshake not finished in time")):
+        size = len(node.log())
+        with socket.create_connection(("127.0.0.1", node.group_port)) as s:
+            s.sendall(payload)
+            port = s.getsockname()[1]
+            wait_until("the line about %r" % payload, lambda: lines_after(node, size, "127.0.0.1:%d" % port, words), limit=30)
+            assert len(lines_after(node, size, "127.0.0.1:%d" % port)) == 1
+    check_alive(lab, table, 1)
 
 
 def test_authenticated_garbage(lab):
