@@ -42,7 +42,7 @@ def test_everything_is_in_its_place(prefix):
     expected = {"bin/xebec", "bin/xebec-sst", "sbin/xebec-arbitrator", option("libdir") + "/galera/libxebec_smm.so",
                 "lib/systemd/system/xebec-arbitrator.service", "share/bash-completion/completions/xebec", "share/man/man1/xebec.1",
                 "share/man/man1/xebec-sst.1", "share/man/man7/libxebec_smm.7", "share/man/man8/xebec-arbitrator.8"}
-    expected |= {"bin/" + name for name in OWN_NAMES} | {"lib/xebec/sst/" + name for name in STOCK_NAMES}
+    expected |= {path % name for name in OWN_NAMES for path in ("bin/%s", "share/man/man1/%s.1")} | {"lib/xebec/sst/" + name for name in STOCK_NAMES}
     assert files(prefix) == expected, files(prefix) ^ expected
 
 
