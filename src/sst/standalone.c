@@ -68,8 +68,7 @@ struct standalone {
 static void write_log(void *ctx, enum xb_log_level level, const char *line) {
     static const char *const names[] = {"error: ", "error: ", "warning: ", "", ""};
     struct transfer *t = ctx;
-    if (t->is_bar_shown) fprintf(stderr, "\n");
-    t->is_bar_shown = false;
+    if (atomic_exchange(&t->is_bar_shown, false)) fprintf(stderr, "\n");
     fprintf(stderr, "xebec-sst: %s%s\n", names[level], line);
 }
 

@@ -10,6 +10,8 @@
 #include "sst/stream.h"
 #include "sst/watch.h"
 
+#include <stdatomic.h>
+
 #define TRANSFER_BLOCK ((size_t)1 << 20) /* bytes moved at once */
 #define TRANSFER_OK "XEBEC-SST ok\n"     /* the joiner's acknowledgement of a whole stage */
 #define TRANSFER_FAILED "XEBEC-SST failed: "
@@ -24,7 +26,7 @@ struct transfer {
     int control_fd;     /* to the server */
     bool is_standalone; /* started by a person: there is no server that waits */
     int bar_columns;    /* of the terminal at standard error, for a progress bar; 0: lines in the log */
-    bool is_bar_shown;
+    atomic_bool is_bar_shown; /* the threads of a transfer log, too */
 };
 
 /* One line of the control channel (spec 08 sections 2.6 and 2.7). */
