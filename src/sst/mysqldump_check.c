@@ -118,7 +118,10 @@ static int check_account(struct transfer *t, enum sql_server server, struct xb_e
 }
 
 static int check_different(struct transfer *t, struct xb_error *error) {
-    static const char sql[] = "SET SESSION wsrep_on=OFF;\nSELECT @@hostname, @@port, @@datadir;\n";
+    /* Containers may be alike in the first three; the last is the node's own in its group. */
+    static const char sql[] = "SET SESSION wsrep_on=OFF;\n"
+                              "SELECT @@hostname, @@port, @@datadir, VARIABLE_VALUE FROM "
+                              "information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME='wsrep_gcomm_uuid';\n";
     char donor[1024], joiner[1024];
     int rc = sql_run(t, SQL_DONOR, sql, donor, sizeof(donor), error);
     if (rc == 0) rc = sql_run(t, SQL_JOINER, sql, joiner, sizeof(joiner), error);
