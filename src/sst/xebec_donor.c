@@ -35,7 +35,6 @@
 #define ANSWER_NS (600 * XB_SECOND) /* the joiner may have to write what it has before it can say that all is there */
 #define GIVE_UP_NS (2 * XB_SECOND)
 #define TELL_PAUSE_NS (2 * XB_SECOND)
-#define SIGNAL_LOOK_NS (50 * XB_MS)
 #define COMPRESSION_LEVEL 1
 
 enum slot_state { SLOT_FREE, SLOT_WAITING, SLOT_SENT };
@@ -428,8 +427,7 @@ static void *heed_signals(void *ctx) {
     struct sender *s = ctx;
     sigset_t signals;
     pause_signals(&signals);
-    while (!s->has_ended) {
-        int number = sigtimedwait(&signals, NULL, &(struct timespec){0, SIGNAL_LOOK_NS});
+    for (int number; sigwait(&signals, &number) == 0 && !s->has_ended;) {
         if (number == SIGTSTP || number == SIGCONT) set_paused(s, number == SIGTSTP);
         if (number == SIGTSTP && s->transfer->is_standalone) stop_process(s);
     }
@@ -525,7 +523,10 @@ static int send_backup(struct sender *s, struct connection *connections, unsigne
     for (unsigned i = 0; i < count; i++)
         if (connections[i].is_running) pthread_join(connections[i].thread, NULL);
     s->has_ended = true;
-    if (is_heeding) pthread_join(signals, NULL);
+    if (is_heeding) {
+        pthread_kill(signals, SIGCONT); /* its last */
+        pthread_join(signals, NULL);
+    }
     if (rc && s->error.code) *error = s->error;
     if (source.transfer) backup_source_end(&source);
     return rc ? (error->code ? error->code : rc) : 0;
