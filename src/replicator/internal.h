@@ -189,8 +189,8 @@ struct donor_bounds { /* 07 section 5.3, of the highest configuration change */
 struct service { /* service.c */
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool is_running, is_stopping, wants_close;
+    pthread_cond_t wake, closed;
+    bool is_running, is_stopping, wants_close, is_closing;
 };
 
 struct counters { /* all relaxed */
@@ -340,5 +340,7 @@ void service_init(struct replicator *rep);
 int service_start(struct replicator *rep);
 void service_stop(struct replicator *rep);
 void service_want_close(struct replicator *rep);
+/* Before a new connection: a wish that is left from the one before must not end it. */
+void service_forget_close(struct replicator *rep);
 
 #endif

@@ -336,6 +336,7 @@ static bool may_bootstrap(struct replicator *rep) {
 
 static void forget_connection(struct replicator *rep, const char *donor) {
     struct order *order = &rep->order;
+    service_forget_close(rep);
     order->is_view_known = order->is_primary_known = order->is_primary = false;
     order->reunion_seqno = -1;
     order->is_transferring = false;

@@ -19,16 +19,18 @@ static void *service_run(void *arg) {
     struct service *service = &rep->service;
     pthread_mutex_lock(&service->lock);
     while (!service->is_stopping) {
-        bool wants_close = service->wants_close;
+        bool is_closing = service->is_closing = service->wants_close;
         service->wants_close = false;
         pthread_mutex_unlock(&service->lock);
-        if (wants_close)
+        if (is_closing)
             link_close(&rep->link);
         else
             tick(rep);
         int64_t at_ns = xb_clock_monotonic_ns() + SERVICE_PERIOD_NS;
         struct timespec at = {.tv_sec = at_ns / XB_SECOND, .tv_nsec = at_ns % XB_SECOND};
         pthread_mutex_lock(&service->lock);
+        service->is_closing = false;
+        pthread_cond_broadcast(&service->closed);
         if (!service->wants_close && !service->is_stopping) pthread_cond_timedwait(&service->wake, &service->lock, &at);
     }
     pthread_mutex_unlock(&service->lock);
@@ -42,6 +44,7 @@ void service_init(struct replicator *rep) {
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&rep->service.wake, &attributes);
     pthread_condattr_destroy(&attributes);
+    pthread_cond_init(&rep->service.closed, NULL);
 }
 
 int service_start(struct replicator *rep) {
@@ -62,6 +65,14 @@ void service_want_close(struct replicator *rep) {
     pthread_mutex_unlock(&rep->service.lock);
 }
 
+void service_forget_close(struct replicator *rep) {
+    struct service *service = &rep->service;
+    pthread_mutex_lock(&service->lock);
+    service->wants_close = false;
+    while (service->is_closing) pthread_cond_wait(&service->closed, &service->lock);
+    pthread_mutex_unlock(&service->lock);
+}
+
 void service_stop(struct replicator *rep) {
     struct service *service = &rep->service;
     if (service->is_running) {
@@ -73,5 +84,6 @@ void service_stop(struct replicator *rep) {
         service->is_running = false;
     }
     pthread_cond_destroy(&service->wake);
+    pthread_cond_destroy(&service->closed);
     pthread_mutex_destroy(&service->lock);
 }
