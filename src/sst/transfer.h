@@ -23,9 +23,9 @@ struct transfer {
     struct watch watch;
     struct stream_tls *tls; /* NULL: plain */
     struct xb_log *log;
-    int control_fd;     /* to the server */
-    bool is_standalone; /* started by a person: there is no server that waits */
-    int bar_columns;    /* of the terminal at standard error, for a progress bar; 0: lines in the log */
+    int control_fd;           /* to the server */
+    bool is_standalone;       /* started by a person: there is no server that waits */
+    int bar_columns;          /* of the terminal at standard error, for a progress bar; 0: lines in the log */
     atomic_bool is_bar_shown; /* the threads of a transfer log, too */
 };
 
