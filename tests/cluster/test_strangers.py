@@ -12,8 +12,6 @@ import time
 from common import OURS, fresh_schema, labs, running, wait_until
 from relay import Gate
 
-TOOLS = os.path.join(labs.ROOT, "..", "shared", "tools")
-
 
 def cluster():
     return running([OURS] * 3)
