@@ -25,6 +25,7 @@
 #define NODES_MAX 64
 #define HOSTS_MAX 64
 #define DAY_S 86400
+#define DH_BITS 2048
 #define CLOCK_SKEW_S 300 /* a node whose clock is a little behind must not find a new certificate "not yet valid" */
 
 struct node {
@@ -37,7 +38,8 @@ struct init {
     const char *dir, *cluster, *algorithm, *password_file;
     char *password;
     int days, ca_days;
-    bool is_forced, is_ca_kept, are_all_encrypted, is_dh_fresh;
+    bool is_forced, is_ca_kept, are_all_encrypted;
+    unsigned dh_bits; /* of a fresh group; 0: the one of RFC 7919 */
     const char *hosts[HOSTS_MAX + 1];
     int host_count;
     struct node nodes[NODES_MAX];
@@ -65,8 +67,8 @@ static const struct argp_option options[] = {
      "Encrypt the other keys too: the provider reads them (socket.ssl_password_file), MariaDB's own ssl_key and the "
      "snapshot scripts do not",
      0},
-    {"generate", KEY_GENERATE, NULL, 0,
-     "Search for fresh DH parameters, up to minutes, instead of taking ffdhe2048 of RFC 7919", 0},
+    {"generate", KEY_GENERATE, "BITS", OPTION_ARG_OPTIONAL,
+     "Search for fresh DH parameters (default: 2048 bits), up to minutes, instead of taking ffdhe2048 of RFC 7919", 0},
     {0},
 };
 
@@ -79,6 +81,15 @@ static bool is_plain_name(const char *name) {
 static bool is_host(const char *host) {
     size_t length = strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:*");
     return length > 0 && length <= 253 && !host[length];
+}
+
+/* Shorter ones are refused by every check, and by many peers (spec 08). */
+static unsigned dh_bits(struct argp_state *state, const char *value) {
+    char *end;
+    long bits = strtol(value, &end, 10);
+    if (*end || bits < 1024 || bits > 8192)
+        argp_error(state, "--generate: '%s' is no number of bits from 1024 to 8192", value);
+    return (unsigned)bits;
 }
 
 static int days_from(const char *value, struct argp_state *state) {
@@ -142,7 +153,7 @@ static error_t parse(int key, char *value, struct argp_state *state) {
         init->are_all_encrypted = true;
         return 0;
     case KEY_GENERATE:
-        init->is_dh_fresh = true;
+        init->dh_bits = value ? dh_bits(state, value) : DH_BITS;
         return 0;
     case ARGP_KEY_ARG:
         if (init->dir) argp_error(state, "one directory is enough");
@@ -271,7 +282,7 @@ static int plan_all(struct init *init, struct plan *plan, struct xb_error *error
         snprintf(name, sizeof(name), "%s-node-%s", init->cluster, node->name);
         if (result == 0) result = plan_leaves(init, plan, dir, name, node->name, (const char **)node->hosts, error);
     }
-    if (result == 0 && plan->dh_count > 0) init->dh = issue_dh(init->is_dh_fresh, error);
+    if (result == 0 && plan->dh_count > 0) init->dh = issue_dh(init->dh_bits, error);
     return result ? result : plan->dh_count > 0 && !init->dh ? error->code : 0;
 }
 

@@ -115,20 +115,19 @@ X509 *issue_certificate(const struct issue_wish *wish, EVP_PKEY *key, X509 *issu
     return NULL;
 }
 
-static EVP_PKEY *generate_dh(EVP_PKEY_CTX *ctx, bool is_fresh) {
+static EVP_PKEY *generate_dh(EVP_PKEY_CTX *ctx, unsigned bits) {
     EVP_PKEY *key = NULL;
-    unsigned bits = 2048;
     OSSL_PARAM fresh[] = {OSSL_PARAM_construct_uint(OSSL_PKEY_PARAM_FFC_PBITS, &bits),
                           OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_FFC_TYPE, "generator", 0), OSSL_PARAM_END};
     OSSL_PARAM named[] = {OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, "ffdhe2048", 0), OSSL_PARAM_END};
-    if (EVP_PKEY_paramgen_init(ctx) == 1 && EVP_PKEY_CTX_set_params(ctx, is_fresh ? fresh : named) == 1)
+    if (EVP_PKEY_paramgen_init(ctx) == 1 && EVP_PKEY_CTX_set_params(ctx, bits ? fresh : named) == 1)
         EVP_PKEY_paramgen(ctx, &key);
     return key;
 }
 
-EVP_PKEY *issue_dh(bool is_fresh, struct xb_error *error) {
+EVP_PKEY *issue_dh(unsigned bits, struct xb_error *error) {
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "DH", NULL);
-    EVP_PKEY *key = ctx ? generate_dh(ctx, is_fresh) : NULL;
+    EVP_PKEY *key = ctx ? generate_dh(ctx, bits) : NULL;
     EVP_PKEY_CTX_free(ctx);
     if (!key) xb_fail(error, -EIO, "cannot make DH parameters: %s", issue_reason());
     return key;

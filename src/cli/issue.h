@@ -31,9 +31,9 @@ EVP_PKEY *issue_key(const char *algorithm, struct xb_error *error);
 X509 *issue_certificate(const struct issue_wish *wish, EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key,
                         struct xb_error *error);
 
-/* ffdhe2048 of RFC 7919, or (is_fresh) newly searched for, which takes up to minutes. -> parameters, NULL with *error
+/* ffdhe2048 of RFC 7919 if bits is 0, or newly searched for, which takes up to minutes. -> parameters, NULL with *error
  */
-EVP_PKEY *issue_dh(bool is_fresh, struct xb_error *error);
+EVP_PKEY *issue_dh(unsigned bits, struct xb_error *error);
 
 /* OpenSSL's oldest queued reason, in words. */
 const char *issue_reason(void);
