@@ -4,7 +4,6 @@ import datetime
 import os
 import shutil
 import sys
-import types
 
 from common import OURS, STOCK, wait_until
 from test_cert import ROOT, run
@@ -23,7 +22,7 @@ def cluster():
 def short_lived(lab):
     """-> directory with certificates of the same CA that expire in a moment"""
     path = os.path.join(lab.dir, "short")
-    ca = Authority(types.SimpleNamespace(certs=lab.certs_now), path)
+    ca = Authority(lab.certs_now, path)
     end = (datetime.datetime.utcnow() + datetime.timedelta(seconds=ALIVE_S)).strftime("%Y%m%d%H%M%SZ")
     for n in lab.nodes:
         ca.sign(n.name, name="short-" + n.name, san="IP:127.0.0.1", end=end)
