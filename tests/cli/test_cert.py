@@ -65,11 +65,15 @@ def test_init_of_every_kind(directory):
         assert rules(d, code=0) == set()
 
 
-def test_a_fresh_dh_group(directory):
-    """Of the shortest length that is allowed: the search for 2048 bits takes from seconds to minutes."""
-    d = fresh(directory, "generated", "--generate=1024")
+def make_dh_group(directory, option, bits):
+    d = fresh(directory, "generated", option)
     text = openssl("dhparam", "-in", d + "/dhparams.pem", "-check", "-noout", "-text")
-    assert "1024 bit" in text and "ffdhe" not in text, text
+    assert "%d bit" % bits in text and "ffdhe" not in text, text
+
+
+def test_a_fresh_dh_group(directory):
+    """Of the shortest length that is allowed; the default takes up to minutes: tests/full/test_dh_group.py."""
+    make_dh_group(directory, "--generate=1024", 1024)
     for bits in ("1023", "512", "8193", "many", ""):
         assert "is no number of bits from 1024 to 8192" in run("cert init", directory + "/none", "--generate=" + bits, code=2)
 
